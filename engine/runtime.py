@@ -1,0 +1,38 @@
+"""The seam between decoding (written once) and what computes: ONNX Runtime, TensorRT, torch.
+
+A runtime holds one decoder cache. It knows nothing of text, points or stopping.
+
+C crops, P patches per crop, Q pooled patches per crop, T tokens, D width, V vocabulary
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+Floats = npt.NDArray[np.float32]
+Ints = npt.NDArray[np.int64]
+
+
+class Runtime(Protocol):
+    """One model on one device."""
+
+    capacity: int  # rows of the decoder cache: prompt and answer together
+
+    def encode(self, crops: Floats, masks: Floats, index: Ints, tokens: int) -> Floats:
+        """Image features laid out along the prompt.
+
+        crops (C, P, 588), masks (C, P), index (C, Q) with negative = dropped;
+        returns (tokens, D), zero where no feature belongs.
+        """
+
+    def prefill(self, ids: Ints, features: Floats | None) -> Floats:
+        """Forgets the last prompt and reads a new one: ids (T,), features (T, D) -> logits (V,)."""
+
+    def step(self, ids: Ints) -> Floats:
+        """Reads 1...8 more tokens: ids (n,) -> logits of the last one (V,)."""
+
+    def close(self) -> None:
+        """Frees everything; the runtime is not used afterwards."""
