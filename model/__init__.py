@@ -1,0 +1,1 @@
+"""The Molmo network and everything that defines its input and output."""

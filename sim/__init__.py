@@ -1,0 +1,1 @@
+"""The simulated tabletop: scenes, camera and renderers with exact truth."""
