@@ -30,7 +30,7 @@ class VisionBackbone(nn.Module):
         )
 
     def forward(self, crops: Tensor, masks: Tensor) -> Tensor:
-        """crops (N, P, 588), masks (N, P) -> (N, Q, D).
+        """Crops (N, P, 588), masks (N, P) -> (N, Q, D).
 
         A crop that is -1 everywhere is padding of a batch: its features are zeroed.
         """
