@@ -1,0 +1,160 @@
+"""Prompts and tokens: ids of the published tokenizers, special tokens, text that streams."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from conftest import GOLDEN
+from hypothesis import given
+from hypothesis import strategies as st
+from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, trainers
+
+from molmo_model.config import ImageTokens, MolmoConfig
+from molmo_model.text import END_OF_TEXT, Prompter, TextStream, TokenizerError, load_tokenizer
+
+PROMPTS = json.loads((GOLDEN / "text" / "prompts.json").read_text())
+PUBLISHED = {"Molmo-7B-D-0924": "molmo-7b-d", "MolmoE-1B-0924": "molmoe-1b"}
+TEXTS = ["naïve café — 你好 🙂", ' <point x="12.3" y="4.5" alt="a">a</point>', "a\n\n  b"]
+
+
+def small_tokenizer() -> Tokenizer:
+    """A byte-level BPE without a corpus: every byte is a token."""
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    trainer = trainers.BpeTrainer(vocab_size=257, initial_alphabet=alphabet, show_progress=False)
+    tokenizer.train_from_iterator([], trainer)
+    names = [END_OF_TEXT, *ImageTokens.NAMES]
+    tokenizer.add_special_tokens([AddedToken(name, special=True) for name in names])
+    return tokenizer
+
+
+def config_for(tokenizer: Tokenizer) -> MolmoConfig:
+    published = MolmoConfig.from_json(GOLDEN / "tiny-qwen2" / "config.json")
+    size = tokenizer.token_to_id("<im_start>")
+    decoder = replace(published.decoder, vocab_size=size, embedding_size=size)
+    return replace(published, decoder=decoder)
+
+
+@pytest.fixture(scope="module")
+def small() -> Prompter:
+    tokenizer = small_tokenizer()
+    return Prompter(tokenizer, config_for(tokenizer))
+
+
+@pytest.fixture(scope="module")
+def published(test_data) -> dict[str, Tokenizer]:
+    """The published tokenizers, 7B-D from its vocabulary files."""
+    folders = {name: test_data / "published" / folder for name, folder in PUBLISHED.items()}
+    return {name: load_tokenizer(folder) for name, folder in folders.items()}
+
+
+@pytest.mark.parametrize("model", PUBLISHED)
+def test_prompts_have_the_published_ids(published, model):
+    prompter = Prompter(published[model], config_for(published[model]))
+    for case in PROMPTS["chat"]:
+        assert prompter.text_ids(case["prompt"]) == case["ids"][model]
+        if case["user"]:
+            assert prompter.encode(case["user"]).tolist() == [prompter.bos, *case["ids"][model]]
+    for case in PROMPTS["raw"]:
+        assert prompter.text_ids(case["text"]) == case["ids"][model]
+
+
+def test_special_ids_of_7b_d_are_those_of_its_config(published, test_data):
+    config = MolmoConfig.from_json(test_data / "published" / "molmo-7b-d" / "config.json")
+    prompter = Prompter(published["Molmo-7B-D-0924"], config)
+    assert prompter.special == ImageTokens(start=152064, end=152065, patch=152066, column=152067)
+    assert prompter.bos == 151643
+    assert prompter.stop_ids == {151643}
+
+
+@pytest.mark.parametrize("model", PUBLISHED)
+@pytest.mark.parametrize("text", TEXTS)
+def test_published_tokenizers_stream_what_they_decode(published, model, text):
+    tokenizer = published[model]
+    ids = tokenizer.encode(text, add_special_tokens=False).ids
+    stream = TextStream(tokenizer)
+    assert "".join([stream.feed(i) for i in ids]) + stream.finish() == text
+
+
+def test_image_tokens_stand_between_bos_and_text(small):
+    ids = small.encode("Hi", np.array([small.special.start, small.special.patch]))
+    assert ids.dtype == np.int64
+    assert ids[:3].tolist() == [small.bos, small.special.start, small.special.patch]
+    assert small.decode(ids[3:]) == " User: Hi Assistant:"
+
+
+@pytest.mark.parametrize("prompt", ["", "  ", "\n\t"])
+def test_an_empty_prompt_is_refused(small, prompt):
+    with pytest.raises(ValueError, match="prompt is empty"):
+        small.encode(prompt)
+
+
+@pytest.mark.parametrize("name", [END_OF_TEXT, *ImageTokens.NAMES])
+def test_a_question_cannot_contain_special_tokens(small, name):
+    ids = small.encode(f"What is {name}?")
+    assert ids[1:].max() < small.bos
+    assert small.decode(ids[1:]) == f" User: What is {name}? Assistant:"
+
+
+def test_a_broken_character_in_a_question_is_replaced(small):
+    assert small.decode(small.encode("a\ud800b")) == " User: a?b Assistant:"
+
+
+def test_braces_in_a_question_are_text(small):
+    assert small.decode(small.encode("{prompt} {0}")) == " User: {prompt} {0} Assistant:"
+
+
+@given(st.text())
+def test_any_text_comes_back(small, text):
+    assert small.decode(small.text_ids(text)) == text
+
+
+@given(st.lists(st.integers(0, 300), max_size=40))
+def test_streaming_any_ids_gives_what_decoding_gives(small, ids):
+    stream = TextStream(small.tokenizer)
+    pieces = [stream.feed(i) for i in ids]
+    assert "".join(pieces) + stream.finish() == small.decode(ids)
+
+
+def test_a_character_comes_whole_with_its_last_token(small):
+    ids = small.text_ids("🙂")
+    stream = TextStream(small.tokenizer)
+    assert [stream.feed(i) for i in ids] == ["", "", "", "🙂"]
+
+
+def test_a_tokenizer_of_another_model_is_refused(small):
+    config = config_for(small.tokenizer)
+    other = replace(config, decoder=replace(config.decoder, vocab_size=1000))
+    with pytest.raises(TokenizerError, match=r"<im_start> as 257.*config\.json as 1000"):
+        Prompter(small.tokenizer, other)
+
+
+def test_a_tokenizer_without_image_tokens_is_refused(small):
+    with pytest.raises(TokenizerError, match="no <im_start>"):
+        Prompter(Tokenizer(models.BPE()), config_for(small.tokenizer))
+
+
+def test_a_saved_tokenizer_loads(small, tmp_path):
+    small.tokenizer.save(str(tmp_path / "tokenizer.json"))
+    assert load_tokenizer(tmp_path).get_vocab() == small.tokenizer.get_vocab()
+
+
+def test_missing_and_damaged_files_are_named(tmp_path):
+    with pytest.raises(TokenizerError, match=rf"{tmp_path}: has no tokenizer\.json"):
+        load_tokenizer(tmp_path)
+    (tmp_path / "tokenizer.json").write_text('{"model": ')
+    with pytest.raises(TokenizerError, match=f"{tmp_path}: its tokenizer files cannot be read"):
+        load_tokenizer(tmp_path)
+
+
+def test_added_tokens_that_do_not_follow_the_vocabulary_are_refused(tmp_path):
+    (tmp_path / "vocab.json").write_text('{"a": 0, "b": 1}')
+    (tmp_path / "merges.txt").write_text("#version: 0.2\n")
+    (tmp_path / "added_tokens.json").write_text('{"<im_start>": 7}')
+    with pytest.raises(TokenizerError, match="does not follow vocab.json from <im_start>"):
+        load_tokenizer(tmp_path)
