@@ -74,4 +74,5 @@ def _shade(normals: Array, lighting: Lighting, forward: Array) -> Array:
     """The light (N,) that surfaces with these unit normals (N, 3) send back."""
     directional = np.maximum(normals @ -np.array(lighting.direction), 0)
     frontal = np.maximum(normals @ -forward, 0)
-    return lighting.ambient + lighting.directional * directional + lighting.frontal * frontal
+    light: Array = lighting.directional * directional + lighting.frontal * frontal
+    return lighting.ambient + light
