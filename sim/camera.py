@@ -7,6 +7,7 @@ optical frame is REP-103's (x right, y down, z forward); in the world z is up. M
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
@@ -30,7 +31,7 @@ class Camera:
             [[focal, 0.0, (width - 1) / 2], [0.0, focal, (height - 1) / 2], [0.0, 0.0, 1.0]]
         )
 
-    @property
+    @cached_property
     def pose(self) -> Array:
         """(4, 4) from the optical frame to the world."""
         forward = _unit(np.subtract(self.target_m, self.position_m))

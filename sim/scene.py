@@ -120,7 +120,7 @@ def sample_scene(seed: int | tuple[int, ...]) -> Scene:
 
 
 def _sample_camera(rng: np.random.Generator) -> Camera:
-    distance_m = rng.uniform(0.58, 0.92)
+    distance_m = rng.uniform(0.48, 0.72)
     azimuth, elevation = rng.uniform(-np.pi, np.pi), np.radians(rng.uniform(40, 72))
     target = np.array([*rng.uniform(-0.05, 0.05, 2), 0.0])
     position = target + distance_m * _direction(azimuth, elevation)
