@@ -34,6 +34,10 @@ class TokenizerError(ValueError):
     """Tokenizer files that are missing, damaged or of another model."""
 
 
+class PromptError(ValueError):
+    """A question that cannot be asked."""
+
+
 class Prompter:
     """Builds the token sequence of a question and reads answers back.
 
@@ -60,7 +64,7 @@ class Prompter:
     def encode(self, prompt: str, image_tokens: Ints | None = None) -> Ints:
         """A question as (T,) ids: BOS, image tokens (N,), and the text of the chat template."""
         if not prompt.strip():
-            raise ValueError("the prompt is empty: ask something, like 'Point to the red cube.'")
+            raise PromptError("the prompt is empty: ask something, like 'Point to the red cube.'")
         image = np.empty(0, np.int64) if image_tokens is None else image_tokens
         return np.concatenate([[self.bos], image, self.text_ids(TEMPLATE.format(prompt=prompt))])
 

@@ -13,7 +13,14 @@ from hypothesis import strategies as st
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, trainers
 
 from molmo_model.config import ImageTokens, MolmoConfig
-from molmo_model.text import END_OF_TEXT, Prompter, TextStream, TokenizerError, load_tokenizer
+from molmo_model.text import (
+    END_OF_TEXT,
+    Prompter,
+    PromptError,
+    TextStream,
+    TokenizerError,
+    load_tokenizer,
+)
 
 PROMPTS = json.loads((GOLDEN / "text" / "prompts.json").read_text())
 PUBLISHED = {"Molmo-7B-D-0924": "molmo-7b-d", "MolmoE-1B-0924": "molmoe-1b"}
@@ -90,7 +97,7 @@ def test_image_tokens_stand_between_bos_and_text(small):
 
 @pytest.mark.parametrize("prompt", ["", "  ", "\n\t"])
 def test_an_empty_prompt_is_refused(small, prompt):
-    with pytest.raises(ValueError, match="prompt is empty"):
+    with pytest.raises(PromptError, match="prompt is empty"):
         small.encode(prompt)
 
 
