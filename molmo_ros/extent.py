@@ -1,0 +1,99 @@
+"""How far the surface under a waypoint reaches: a hint for the opening of a gripper.
+
+Follows the plane of the waypoint through the depth image as long as pixels stay on it. It measures
+a surface patch, not an object: of a can it sees the strip that faces the camera.
+
+h, w rows and columns of a coarse grid of pixels around the waypoint
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from molmo_ros.camera import Camera
+from molmo_ros.depth import Depth, Mask, Pixel, nearest_pixel
+from molmo_ros.planes import Array, Plane, depth_noise
+
+REACH_M = 0.12  # from the waypoint; a longer patch is cut here: no gripper spans it
+GRID = 48  # at most about this many steps from the waypoint to the border
+ON_PLANE_M = 0.004  # a point may be this far off the plane; more where depth is noisier
+ROUND = 1.2  # length by width; below, the patch has no longest direction
+
+
+@dataclass(frozen=True, eq=False)
+class Extent:
+    """The patch around a waypoint as the smallest rectangle that holds it.
+
+    direction: (3,) unit, its longer side in the optical frame; None when it is about round
+    """
+
+    along_m: float
+    across_m: float
+    direction: Array | None
+
+    @property
+    def elongation(self) -> float:
+        """Length by width, 1 when there is no longest direction."""
+        return 1.0 if self.direction is None else self.along_m / max(self.across_m, 1e-3)
+
+
+def measure_extent(
+    depth_m: Depth,
+    pixel: Pixel,
+    position: Array,
+    plane: Plane,
+    camera: Camera,
+    support: Plane | None,
+) -> Extent | None:
+    """The patch of `plane` around a waypoint, without the support unless it lies on that."""
+    points, centre = _grid_points(depth_m, pixel, float(position[2]), camera)
+    tolerance = np.maximum(ON_PLANE_M, 2 * depth_noise(points[..., 2]))
+    # Unknown depth is NaN, and NaN is within no tolerance.
+    on_patch = np.abs(plane.heights(points)) <= tolerance
+    if support is not None and abs(float(support.heights(position))) > 2 * ON_PLANE_M:
+        on_patch &= np.abs(support.heights(points)) > tolerance
+    patch = _around(centre, on_patch)
+    return None if patch is None else _rectangle(points[patch], plane)
+
+
+def _grid_points(
+    depth_m: Depth, pixel: Pixel, z: float, camera: Camera
+) -> tuple[Array, tuple[int, int]]:
+    """Points (h, w, 3) of every n-th pixel within reach, and where in it the waypoint is."""
+    u, v = nearest_pixel(pixel, depth_m)
+    radius = max(2, round(REACH_M * camera.focal / z))
+    step = max(1, radius // GRID)
+    rows = np.arange(v - radius // step * step, v + radius + 1, step)
+    columns = np.arange(u - radius // step * step, u + radius + 1, step)
+    rows = rows[(rows >= 0) & (rows < depth_m.shape[0])]
+    columns = columns[(columns >= 0) & (columns < depth_m.shape[1])]
+    uv = np.stack(np.meshgrid(columns, rows), axis=-1)
+    directions = camera.directions(uv.reshape(-1, 2)).reshape(*uv.shape[:2], 3)
+    points = directions * depth_m[np.ix_(rows, columns)][..., None]
+    return points, (int(np.searchsorted(rows, v)), int(np.searchsorted(columns, u)))
+
+
+def _around(centre: tuple[int, int], on_patch: Mask) -> Mask | None:
+    """The connected part of a mask (h, w) at a place, or within two steps of it (a hole)."""
+    _, labels = cv2.connectedComponents(on_patch.astype(np.uint8), connectivity=4)
+    row, column = centre
+    near = labels[max(row - 2, 0) : row + 3, max(column - 2, 0) : column + 3]
+    label = labels[row, column] or near.max()
+    return labels == label if label else None
+
+
+def _rectangle(points: npt.NDArray[np.float64], plane: Plane) -> Extent:
+    """The smallest rectangle on the plane around (N, 3) points."""
+    across = np.cross(plane.normal, (0.0, 1.0, 0.0))
+    if np.linalg.norm(across) < 1e-3:
+        across = np.cross(plane.normal, (1.0, 0.0, 0.0))
+    basis = np.stack([across, np.cross(plane.normal, across)]) / np.linalg.norm(across)
+    (_, sides, degrees) = cv2.minAreaRect((points @ basis.T).astype(np.float32))
+    angle = np.radians(degrees if sides[0] >= sides[1] else degrees + 90)
+    along, width = max(sides), min(sides)
+    direction = np.array([np.cos(angle), np.sin(angle)]) @ basis
+    return Extent(along, width, direction if along > ROUND * width else None)

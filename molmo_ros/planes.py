@@ -1,0 +1,94 @@
+"""Planes under pixels: fitting one, and finding the one that a scene rests on.
+
+Works on directions (x/z, y/z, 1) and depths in one camera's optical frame, in metres. A plane is
+linear in inverse depth: 1/z = w . (x/z, y/z, 1), and the noise of inverse depth hardly depends on
+distance, so that an ordinary least-squares fit is the right one. Knows nothing of images.
+
+N points
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+Array = npt.NDArray[np.float64]
+
+HYPOTHESES = 200  # finds a plane that holds 30 % of the points with 99.5 % certainty
+SUPPORT_SHARE = 0.2  # of all points; what holds fewer is no support
+
+
+@dataclass(frozen=True, eq=False)
+class Plane:
+    """All points p with normal . p + offset_m = 0.
+
+    normal:   (3,) unit, on the camera's side
+    offset_m: distance of the camera from the plane, positive
+    """
+
+    normal: Array
+    offset_m: float
+
+    @classmethod
+    def from_inverse(cls, weights: Array) -> Plane:
+        """From w of 1/z = w . (x/z, y/z, 1)."""
+        length = float(np.linalg.norm(weights))
+        return cls(-weights / length, 1 / length)
+
+    def depths(self, directions: Array) -> Array:
+        """Where rays meet the plane: (N, 3) with z = 1 -> (N,) metres along z; inf if never."""
+        inverse = -(directions @ self.normal) / self.offset_m
+        with np.errstate(divide="ignore"):
+            return np.where(inverse > 0, 1 / inverse, np.inf)
+
+    def heights(self, points: Array) -> Array:
+        """Distances of points (..., 3) from the plane, positive on the camera's side."""
+        return np.asarray(points @ self.normal + self.offset_m, np.float64)
+
+
+def depth_noise(depth_m: npt.ArrayLike) -> Array:
+    """What to expect of a depth camera, one standard deviation in metres.
+
+    Stereo and structured light err by a constant share of a pixel of disparity, so in depth by its
+    square: 2 mm at 1 m is what both Kinect and RealSense show; half a millimetre is rounding.
+    """
+    return np.asarray(0.0005 + 0.002 * np.square(depth_m), np.float64)
+
+
+def fit_plane(directions: Array, depth_m: Array) -> Plane:
+    """The least-squares plane of (N, 3) directions seen at (N,) depths, N >= 3."""
+    weights, *_ = np.linalg.lstsq(directions, 1 / depth_m, rcond=None)
+    return Plane.from_inverse(np.asarray(weights, np.float64))
+
+
+def find_dominant_plane(directions: Array, depth_m: Array) -> Plane | None:
+    """The plane that holds most points, or None when none holds a fifth of them (RANSAC).
+
+    Samples with a fixed seed: the same picture always has the same plane.
+    """
+    if len(depth_m) < 3 / SUPPORT_SHARE:
+        return None
+    points = directions * depth_m[:, None]
+    tolerance = 2 * depth_noise(depth_m)
+    inside = _best_sample(points, tolerance)
+    for _ in range(3):  # each refit reaches a little further
+        if inside.mean() < SUPPORT_SHARE:
+            return None
+        plane = fit_plane(directions[inside], depth_m[inside])
+        inside = np.abs(plane.heights(points)) <= tolerance
+    return plane
+
+
+def _best_sample(points: Array, tolerance: Array) -> npt.NDArray[np.bool_]:
+    """Inliers (N,) of the best plane through three random points."""
+    rng = np.random.default_rng(0)
+    corners = points[rng.integers(0, len(points), (HYPOTHESES, 3))]
+    normals = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
+    lengths = np.linalg.norm(normals, axis=1, keepdims=True)
+    normals = normals / np.maximum(lengths, 1e-12)
+    offsets = np.sum(normals * corners[:, 0], axis=1)
+    inside = np.abs(normals @ points.T - offsets[:, None]) <= tolerance
+    inside[lengths[:, 0] < 1e-9] = False  # three points on a line
+    return np.asarray(inside[inside.sum(axis=1).argmax()], np.bool_)
