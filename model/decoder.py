@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from molmo_model.attention import attend
 from molmo_model.config import DecoderConfig
 
 
@@ -132,7 +133,7 @@ class Block(nn.Module):
         if cache is not None:
             k, v = cache.update(layer, k, v)
         k, v = (t.repeat_interleave(heads // kv_heads, dim=1) for t in (k, v))
-        mixed = functional.scaled_dot_product_attention(q, k, v, attn_mask=mask)
+        mixed = attend(q, k, v, mask)
         return self.attn_out(mixed.transpose(1, 2).flatten(-2))
 
 

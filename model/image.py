@@ -127,17 +127,23 @@ def _resize_and_pad(
 
     returns: (H, W, 3) normalised, and (H, W), 1 where the picture is.
     """
-    height, width = rgb.shape[:2]
-    scale = min(np.float32(size[0]) / np.float32(height), np.float32(size[1]) / np.float32(width))
-    # Truncated in float32 as published; a very thin side would vanish, so it keeps one pixel.
-    h, w = (max(1, int(np.float32(n) * scale)) for n in (height, width))
-    top, left = (size[0] - h) // 2, (size[1] - w) // 2
+    h, w, top, left = fit_inside(rgb.shape[0], rgb.shape[1], size)
     mean, std = np.array(crops.mean, np.float32), np.array(crops.std, np.float32)
     canvas = np.tile(-mean / std, (*size, 1))
     canvas[top : top + h, left : left + w] = (resize(rgb, h, w) - mean) / std
     real = np.zeros(size, np.float32)
     real[top : top + h, left : left + w] = 1
     return canvas, real
+
+
+def fit_inside(height: int, width: int, size: list[int]) -> tuple[int, int, int, int]:
+    """How a picture is fitted into (H, W) = size: its height, width, top and left, in pixels.
+
+    Truncated in float32 as published; a very thin side would vanish, so it keeps one pixel.
+    """
+    scale = min(np.float32(size[0]) / np.float32(height), np.float32(size[1]) / np.float32(width))
+    h, w = (max(1, int(np.float32(n) * scale)) for n in (height, width))
+    return h, w, (size[0] - h) // 2, (size[1] - w) // 2
 
 
 def _to_patches(pictures: Floats, patch: int) -> Floats:

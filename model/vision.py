@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from molmo_model.attention import attend
 from molmo_model.config import CropConfig, MolmoConfig, VisionConfig
 
 
@@ -120,7 +121,7 @@ class CrossAttention(nn.Module):
             linear(x).unflatten(-1, (self.heads, -1)).transpose(1, 2)
             for linear, x in ((self.wq, queries), (self.wk, keys), (self.wv, keys))
         )
-        mixed = functional.scaled_dot_product_attention(q.float(), k.float(), v.float())
+        mixed = attend(q.float(), k.float(), v.float())
         return self.wo(mixed.to(v.dtype).transpose(1, 2).flatten(-2))
 
 
