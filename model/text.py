@@ -111,17 +111,16 @@ def load_tokenizer(directory: str | Path) -> Tokenizer:
     if not whole.exists() and not vocab.exists():
         raise TokenizerError(f"{directory}: has no tokenizer.json, and no vocab.json either")
     try:
-        return Tokenizer.from_file(str(whole)) if whole.exists() else _qwen2_tokenizer(directory)
+        return Tokenizer.from_file(str(whole)) if whole.exists() else _from_vocabulary(directory)
     except Exception as error:  # the library raises nothing narrower
         raise TokenizerError(
             f"{directory}: its tokenizer files cannot be read: {error}"
         ) from error
 
 
-def _qwen2_tokenizer(directory: Path) -> Tokenizer:
-    tokenizer = Tokenizer(
-        models.BPE.from_file(str(directory / "vocab.json"), str(directory / "merges.txt"))
-    )
+def qwen2_tokenizer(pairs: models.BPE) -> Tokenizer:
+    """Byte pairs behind Qwen2's way to cut a text: markup, words and single digits stand apart."""
+    tokenizer = Tokenizer(pairs)
     tokenizer.normalizer = normalizers.NFC()
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
         [
@@ -130,6 +129,13 @@ def _qwen2_tokenizer(directory: Path) -> Tokenizer:
         ]
     )
     tokenizer.decoder = decoders.ByteLevel()
+    return tokenizer
+
+
+def _from_vocabulary(directory: Path) -> Tokenizer:
+    tokenizer = qwen2_tokenizer(
+        models.BPE.from_file(str(directory / "vocab.json"), str(directory / "merges.txt"))
+    )
     added: dict[str, int] = json.loads((directory / "added_tokens.json").read_text())
     names = sorted(added, key=added.__getitem__)
     tokenizer.add_special_tokens([AddedToken(n, special=True, normalized=False) for n in names])
