@@ -78,4 +78,5 @@ class GlRenderer:
 def _metres(depth: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
     """Undoes the reversed perspective depth (1 at NEAR_M, 0 at FAR_M and where nothing is)."""
     inverse = depth * np.float32(1 / NEAR_M - 1 / FAR_M) + np.float32(1 / FAR_M)
-    return np.where(depth > 0, 1 / inverse, np.float32(0))
+    metres: npt.NDArray[np.float32] = np.where(depth > 0, 1 / inverse, np.float32(0))
+    return metres
