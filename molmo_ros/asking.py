@@ -1,0 +1,138 @@
+"""Answers one question: takes a frame, lets the model speak, lifts its points into 3-D.
+
+Runs in the worker. Knows no topics, no goals and no message types; whatever happens, it returns
+a Reply, so that the next question can be answered.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Callable
+from contextlib import closing
+from dataclasses import dataclass, field, replace
+from time import monotonic
+
+from molmo_engine.records import Answer, AskOptions, Done, PointFound, Token
+from molmo_ros.convert import ConvertError
+from molmo_ros.ending import Ended, Ending
+from molmo_ros.eyes import Eyes
+from molmo_ros.frames import Frame, View, open_frame
+from molmo_ros.geometry import Location
+from molmo_ros.parameters import Parameters
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Question:
+    """What is asked, and when to give up. Times are time.monotonic() seconds."""
+
+    request_id: str
+    prompt: str
+    timeout_s: float
+    is_cancelled: Callable[[], bool]
+    asked_s: float = field(default_factory=monotonic)
+
+    def check(self) -> None:
+        """Ends the question when it is cancelled or late."""
+        if self.is_cancelled():
+            raise Ended(Ending.CANCELED, "cancelled before the answer was complete")
+        if monotonic() - self.asked_s > self.timeout_s:
+            raise Ended(Ending.TIMEOUT, f"no complete answer within {self.timeout_s:g} s")
+
+
+@dataclass(frozen=True)
+class Located:
+    """A point that the model named, and where it is in the optical frame of the camera."""
+
+    found: PointFound
+    location: Location
+
+
+@dataclass
+class Reply:
+    """What is known of an answer; grows while the model speaks.
+
+    answer:            the engine's own record, None unless the model came to its end
+    wait_ms:           from the request to the start of inference
+    first_waypoint_ms: from the start of inference to the first located point
+    total_ms:          from the request to the end
+    """
+
+    question: Question
+    ending: Ending = Ending.OK
+    message: str = ""
+    frame: Frame | None = None
+    view: View | None = None
+    text: str = ""
+    points: list[Located] = field(default_factory=list)
+    answer: Answer | None = None
+    wait_ms: float = math.nan
+    first_waypoint_ms: float = math.nan
+    total_ms: float = math.nan
+
+    def end(self, ending: Ending, message: str = "") -> None:
+        self.ending = ending
+        self.message = message
+        self.total_ms = 1e3 * (monotonic() - self.question.asked_s)
+
+
+Progress = Callable[[Reply], None]
+
+
+def answer(
+    question: Question, predictor, eyes: Eyes, parameters: Parameters, on_progress: Progress
+) -> Reply:
+    """Answers a question about the newest frame; on_progress sees the reply grow."""
+    reply = Reply(question)
+    try:
+        _look(reply, eyes, parameters)
+        _listen(
+            reply, predictor, AskOptions(max_new_tokens=parameters.max_new_tokens), on_progress
+        )
+        reply.end(Ending.OK if reply.points else Ending.NO_POINT)
+    except Ended as ended:
+        reply.end(ended.ending, str(ended))
+    except ConvertError as error:
+        reply.end(Ending.BAD_FRAME, str(error))
+    except Exception as error:  # an engine may raise anything, and must not take the node along
+        log.exception("the engine failed on %r", question.prompt)
+        reply.end(Ending.ENGINE_ERROR, f"{type(error).__name__}: {error}")
+    return reply
+
+
+def _look(reply: Reply, eyes: Eyes, parameters: Parameters) -> None:
+    """Takes the frame of the question and opens it."""
+    if not reply.question.prompt.strip():
+        raise Ended(Ending.BAD_PROMPT, "the prompt is empty: ask something about the image")
+    reply.frame = eyes.look(parameters, reply.question.check)
+    reply.view = open_frame(reply.frame, rectified=parameters.rectified)
+
+
+def _listen(reply: Reply, predictor, options: AskOptions, on_progress: Progress) -> None:
+    """Collects text and points until the model is done or the question ends."""
+    started_s = monotonic()
+    reply.wait_ms = 1e3 * (started_s - reply.question.asked_s)
+    with closing(predictor.stream(reply.view.rgb, reply.question.prompt, options)) as events:
+        for event in events:
+            reply.question.check()
+            if isinstance(event, Token):
+                reply.text = (reply.text + event.text).lstrip()
+            elif isinstance(event, PointFound):
+                reply.points.append(Located(event, reply.view.locate(event.pixel)))
+                if len(reply.points) == 1:
+                    reply.first_waypoint_ms = 1e3 * (monotonic() - started_s)
+            elif isinstance(event, Done):
+                _conclude(reply, event.answer)
+            on_progress(reply)
+
+
+def _conclude(reply: Reply, answer: Answer) -> None:
+    """Takes over what only the whole answer tells: its text and the final labels."""
+    reply.answer = answer
+    reply.text = answer.text
+    reply.points = [
+        replace(located, found=found)
+        for located, found in zip(reply.points, answer.found, strict=True)
+    ]

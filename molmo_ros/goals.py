@@ -1,0 +1,115 @@
+"""The action `~/ask`: goals in, streamed feedback and exactly one terminal state out."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from time import monotonic
+
+from rclpy.action import ActionServer, CancelResponse, GoalResponse
+from rclpy.action.server import ServerGoalHandle
+from rclpy.callback_groups import CallbackGroup
+from rclpy.node import Node
+
+from molmo_ros import messages
+from molmo_ros.action import Ask
+from molmo_ros.asking import Progress, Question, Reply
+from molmo_ros.ending import Ending
+from molmo_ros.msg import Answer
+
+FEEDBACK_PERIOD_S = 0.03  # words; a new waypoint does not wait
+RESULT_KEPT_S = 60  # how long a client may come back for its result
+
+Refusal = Callable[[Ask.Goal], str]
+Asker = Callable[[Question, Progress], Answer]
+
+
+class Goals:
+    """Serves the action on top of a function that answers questions."""
+
+    def __init__(
+        self, node: Node, group: CallbackGroup, refusal: Refusal, ask: Asker, age_s
+    ) -> None:
+        """refusal: why a goal is not taken, empty to take it; ask: blocks until it is answered.
+
+        age_s: age of a reply's frame
+        """
+        self._log = node.get_logger()
+        self._refusal = refusal
+        self._ask = ask
+        self._age_s = age_s
+        self._server = ActionServer(
+            node,
+            Ask,
+            "~/ask",
+            self._execute,
+            callback_group=group,
+            goal_callback=self._decide,
+            cancel_callback=lambda _: CancelResponse.ACCEPT,
+            result_timeout=RESULT_KEPT_S,
+        )
+
+    def _decide(self, goal: Ask.Goal) -> GoalResponse:
+        if reason := self._refusal(goal):
+            self._log.warning(f"goal rejected: {reason}")
+            return GoalResponse.REJECT
+        return GoalResponse.ACCEPT
+
+    def _execute(self, handle: ServerGoalHandle) -> Ask.Result:
+        question = Question(
+            request_id=bytes(handle.goal_id.uuid).hex(),
+            prompt=handle.request.prompt,
+            timeout_s=handle.request.timeout_s,
+            is_cancelled=lambda: handle.is_cancel_requested,
+        )
+        feedback = Feedback(handle.publish_feedback, self._age_s)
+        answer = self._ask(question, feedback)
+        _terminate(handle, answer.status)
+        return Ask.Result(answer=answer)
+
+
+def problem(goal: Ask.Goal) -> str:
+    """What is wrong with the fields of a goal, empty when nothing is."""
+    if not (math.isfinite(goal.timeout_s) and goal.timeout_s >= 0):
+        return f"timeout_s is {goal.timeout_s}, wanted 0 (the default) or seconds above 0"
+    if goal.camera:
+        return f"there is no camera '{goal.camera}': this node has a single one, leave it empty"
+    return ""
+
+
+def _terminate(handle: ServerGoalHandle, status: int) -> None:
+    """Ends a goal as its answer ended."""
+    if status in (Ending.OK, Ending.NO_POINT):
+        handle.succeed()
+    elif status == Ending.CANCELED and handle.is_cancel_requested:
+        handle.canceled()
+    else:  # deactivation cancels, too, but only a client's request may end in CANCELED
+        handle.abort()
+
+
+class Feedback:
+    """Tells a client what is new in a reply: a waypoint at once, words now and then."""
+
+    def __init__(
+        self, publish: Callable[[Ask.Feedback], None], age_s: Callable[[Reply], float]
+    ) -> None:
+        self._publish = publish
+        self._age_s = age_s
+        self._told = ""
+        self._points = 0
+        self._due_s = 0.0
+
+    def __call__(self, reply: Reply) -> None:
+        is_complete = reply.answer is not None
+        if reply.text == self._told and len(reply.points) == self._points:
+            return
+        if len(reply.points) == self._points and monotonic() < self._due_s and not is_complete:
+            return
+        feedback = Ask.Feedback(
+            text=reply.text,
+            delta=reply.text[len(self._told) :],
+            waypoints=messages.waypoints(reply, self._age_s(reply)),
+        )
+        self._told, self._points = reply.text, len(reply.points)
+        self._due_s = monotonic() + FEEDBACK_PERIOD_S
+        self._publish(feedback)

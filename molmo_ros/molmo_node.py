@@ -1,0 +1,221 @@
+"""The lifecycle node: looks through a camera, answers questions, names waypoints.
+
+It wires its parts together and follows the lifecycle; what can be wrong is in the parts. The
+engine is loaded, asked and freed in one worker thread, the callbacks stay short.
+"""
+
+from __future__ import annotations
+
+import math
+import signal
+import sys
+from collections import deque
+from dataclasses import replace
+from threading import Event, Thread
+
+import numpy as np
+import rclpy
+from rclpy.executors import MultiThreadedExecutor
+from rclpy.lifecycle import LifecycleState, TransitionCallbackReturn
+from rclpy.signals import SignalHandlerOptions
+
+from molmo_engine import load
+from molmo_engine.records import AskOptions
+from molmo_ros import asking, messages, parameters
+from molmo_ros.action import Ask
+from molmo_ros.asking import Progress, Question, Reply
+from molmo_ros.ending import Ending
+from molmo_ros.eyes import Eyes
+from molmo_ros.goals import Goals, problem
+from molmo_ros.inputs import Inputs
+from molmo_ros.lifecycle import SafeLifecycleNode
+from molmo_ros.mailbox import Mailbox
+from molmo_ros.msg import Answer
+from molmo_ros.outputs import Outputs
+from molmo_ros.parameters import ParameterError, Parameters
+from molmo_ros.worker import InFlight, Worker
+
+THREADS = 4  # one waits for the answer, one for a transition, two are free for everything else
+WARM_UP = np.zeros((480, 640, 3), np.uint8)
+
+SUCCESS, FAILURE = TransitionCallbackReturn.SUCCESS, TransitionCallbackReturn.FAILURE
+
+
+class MolmoNode(SafeLifecycleNode):
+    """configure loads the bundle, activate answers, deactivate stops, cleanup frees."""
+
+    def __init__(self) -> None:
+        super().__init__("molmo")
+        parameters.declare(self)
+        self._worker = Worker()
+        self._in_flight = InFlight()
+        self._predictor = None
+        self._identity = ("", "")
+        self._is_active = False
+        self._stop = Event()
+        mailbox = Mailbox()
+        self._inputs = Inputs(self, mailbox)
+        self._eyes = Eyes(mailbox, self._inputs.needs, self._now_s)
+        self._outputs = Outputs(self)
+        self._goals = Goals(self, self.reentrant, self._refusal, self.ask, self._age_s)
+        if parameters.read(self).autostart:
+            self.start_by_itself()
+
+    def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
+        settings = parameters.read(self)
+        try:
+            self._predictor = self._worker.call(lambda: open_predictor(settings))
+        except Exception as error:  # a bundle can be wrong in many ways; the node must live on
+            self.get_logger().error(f"cannot configure: {error or type(error).__name__}")
+            return FAILURE
+        self._identity = (self._predictor.model_id, self._predictor.engine_id)
+        self.get_logger().info("{} is ready on {}".format(*self._identity))
+        return super().on_configure(state)
+
+    def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        self._stop.clear()
+        self._inputs.open(parameters.read(self).image_transport)
+        self._is_active = True
+        return super().on_activate(state)
+
+    def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        self._halt()
+        return super().on_deactivate(state)
+
+    def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
+        self._free()
+        return super().on_cleanup(state)
+
+    def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
+        self._halt()
+        self._free()
+        return super().on_shutdown(state)
+
+    def on_error(self, state: LifecycleState) -> TransitionCallbackReturn:
+        self.get_logger().error("a transition failed: back to unconfigured")
+        return self.on_shutdown(state)
+
+    def ask(self, question: Question, on_progress: Progress) -> Answer:
+        """Answers one question; blocks until it is answered, refused or stopped."""
+        settings = parameters.read(self)
+        bounded = replace(
+            question,
+            timeout_s=question.timeout_s or settings.default_timeout_s,
+            is_cancelled=lambda: self._stop.is_set() or question.is_cancelled(),
+        )
+        with self._in_flight:
+            pending = self._worker.submit(
+                lambda: asking.answer(bounded, self._predictor, self._eyes, settings, on_progress)
+            )
+            if pending is None:
+                return self._complete(busy(bounded))
+            reply = pending.result()
+            answer = self._complete(reply)
+            self._outputs.publish(reply, answer)
+            return answer
+
+    def close(self) -> None:
+        """Ends the running question and the worker."""
+        self._halt()
+        self._free()
+        self._worker.close()
+
+    def _complete(self, reply: Reply) -> Answer:
+        """The message of a finished reply, and a line in the log when something is missing."""
+        if reply.message:
+            self.get_logger().warning(f"{reply.ending.name}: {reply.message}")
+        elif reply.points and reply.view.notes:
+            self.get_logger().warning(
+                "no waypoints: " + "; ".join(reply.view.notes), throttle_duration_sec=5.0
+            )
+        return messages.answer(reply, self._age_s(reply), *self._identity)
+
+    def _refusal(self, goal: Ask.Goal) -> str:
+        """Why a goal is rejected, empty when it is accepted."""
+        if not self._is_active:
+            return "the node is not active: configure and activate it (ros2 lifecycle set)"
+        return problem(goal)
+
+    def _halt(self) -> None:
+        """Takes no more questions and ends the running one, between two tokens at the latest."""
+        self._is_active = False
+        self._stop.set()
+        self._in_flight.wait()
+        self._inputs.close()
+
+    def _free(self) -> None:
+        if self._predictor is not None:
+            self._worker.call(self._predictor.close)
+            self._predictor = None
+
+    def _age_s(self, reply: Reply) -> float:
+        return self._eyes.age_s(reply.frame) if reply.frame else math.nan
+
+    def _now_s(self) -> float:
+        return self.get_clock().now().nanoseconds * 1e-9
+
+
+def open_predictor(settings: Parameters):
+    """Loads the bundle and lets it say one token, so that the first question is not slow."""
+    if not settings.bundle:
+        raise ParameterError(
+            "the parameter 'bundle' is empty: set it to a bundle directory "
+            "(`molmo export CHECKPOINT BUNDLE` makes one)"
+        )
+    predictor = load(settings.bundle, settings.backend)
+    deque(predictor.stream(WARM_UP, "Describe the image.", AskOptions(max_new_tokens=1)), 0)
+    return predictor
+
+
+def busy(question: Question) -> Reply:
+    """The reply to a question that came while another one was being answered."""
+    reply = Reply(question)
+    reply.end(Ending.BUSY, "another question is being answered: ask again when it is done")
+    return reply
+
+
+def main(args: list[str] | None = None) -> int:
+    """Runs the node until SIGINT or SIGTERM; 1 when its parameters are wrong."""
+    # Our own handlers: rclpy's would end the context before a running goal has its result.
+    rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
+    try:
+        node = MolmoNode()
+    except ParameterError as error:
+        rclpy.logging.get_logger("molmo").fatal(f"cannot start: {error}")
+        rclpy.try_shutdown()
+        return 1
+    try:
+        return spin_until_signal(node)
+    finally:
+        rclpy.try_shutdown()
+
+
+def spin_until_signal(node: MolmoNode) -> int:
+    """Serves in a second thread while this one waits; 1 when serving ended by itself."""
+    ended, received = Event(), []
+
+    def on_signal(number: int, _: object) -> None:
+        received.append(number)
+        ended.set()
+
+    def spin() -> None:
+        try:
+            executor.spin()
+        finally:
+            ended.set()
+
+    signal.signal(signal.SIGINT, on_signal)
+    signal.signal(signal.SIGTERM, on_signal)
+    executor = MultiThreadedExecutor(THREADS)
+    executor.add_node(node)
+    thread = Thread(target=spin)
+    thread.start()
+    ended.wait()
+    node.close()
+    executor.shutdown()
+    thread.join()
+    return 0 if received else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,150 @@
+"""The node's parameters: names, defaults, ranges and descriptions, in one dataclass.
+
+Values are checked twice: here for everything that a params file or the command line brings, with
+all mistakes in one message, and by rclpy for everything that is set later.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from rcl_interfaces.msg import (
+    FloatingPointRange,
+    IntegerRange,
+    ParameterDescriptor,
+    SetParametersResult,
+)
+from rclpy.node import Node
+from rclpy.parameter import Parameter
+
+ROS_PREFIXES = ("qos_overrides.",)  # overrides that rclpy itself declares, if and when it wants
+
+
+class ParameterError(ValueError):
+    """Parameters that the node cannot start with."""
+
+
+def parameter(
+    default: Any,
+    description: str,
+    *,
+    between: tuple[float, float] | None = None,
+    choices: tuple[str, ...] = (),
+    read_only: bool = False,
+) -> Any:
+    """A field of Parameters. between: smallest and largest value; choices: all legal strings."""
+    about = {
+        "description": description,
+        "between": between,
+        "choices": choices,
+        "read_only": read_only,
+    }
+    return dataclasses.field(default=default, metadata=about)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Parameters:
+    """All parameters of the node. Changes take effect with the next question unless noted."""
+
+    bundle: str = parameter("", "Bundle directory with the model. Read by configure.")
+    backend: str = parameter(
+        "auto", "Engine: auto, or one that `molmo doctor` lists. Read by configure."
+    )
+    autostart: bool = parameter(
+        False, "Configure and activate at start, without a lifecycle manager.", read_only=True
+    )
+    image_transport: str = parameter(
+        "raw",
+        "raw subscribes to `image`, compressed to `image/compressed`. Read by activate.",
+        choices=("raw", "compressed"),
+    )
+    rectified: bool = parameter(
+        False, "`image` is rectified (image_rect): use P of camera_info and undo no distortion."
+    )
+    max_frame_age_s: float = parameter(
+        1.0,
+        "A question is not answered about an image older than this; 0 accepts any age.",
+        between=(0.0, 3600.0),
+    )
+    frame_wait_s: float = parameter(
+        1.0,
+        "How long a question waits for a fresh image, and for its depth where depth is published.",
+        between=(0.0, 60.0),
+    )
+    slop_s: float = parameter(
+        0.02, "Largest difference between the stamps of image and depth.", between=(0.0, 1.0)
+    )
+    default_timeout_s: float = parameter(
+        30.0, "Deadline of a question that names none.", between=(0.1, 3600.0)
+    )
+    max_new_tokens: int = parameter(
+        200, "Longest answer, in tokens of the model.", between=(1, 4096)
+    )
+
+
+def declare(node: Node) -> None:
+    """Declares all parameters; raises ParameterError that names every override that is wrong."""
+    overrides = {name: given.value for name, given in node._parameter_overrides.items()}
+    undeclared = {name: overrides[name] for name in overrides if not node.has_parameter(name)}
+    if found := mistakes(undeclared):
+        raise ParameterError("; ".join(found))
+    node.add_on_set_parameters_callback(_refuse_unknown_choices)
+    for field in dataclasses.fields(Parameters):
+        node.declare_parameter(field.name, field.default, _descriptor(field))
+
+
+def read(node: Node) -> Parameters:
+    """The values as they are now."""
+    names = [field.name for field in dataclasses.fields(Parameters)]
+    return Parameters(**{name: node.get_parameter(name).value for name in names})
+
+
+def mistakes(overrides: Mapping[str, Any]) -> list[str]:
+    """One sentence for each override that the node does not know or cannot take."""
+    known = {field.name: field for field in dataclasses.fields(Parameters)}
+    found = []
+    for name, value in overrides.items():
+        if name in known:
+            found += _complaints(known[name], value)
+        elif not name.startswith(ROS_PREFIXES):
+            found.append(f"unknown parameter '{name}' (known: {', '.join(known)})")
+    return found
+
+
+def _complaints(field: dataclasses.Field, value: Any) -> list[str]:
+    """What is wrong with the value of one parameter: nothing or one sentence."""
+    wanted = type(field.default)
+    if type(value) is not wanted:
+        hint = f", write {value}.0" if wanted is float and type(value) is int else ""
+        return [f"{field.name}: got {value!r}, wanted a {wanted.__name__}{hint}"]
+    low_high, choices = field.metadata["between"], field.metadata["choices"]
+    if low_high and not low_high[0] <= value <= low_high[1]:
+        return [f"{field.name}: got {value!r}, wanted {low_high[0]} to {low_high[1]}"]
+    if choices and value not in choices:
+        return [f"{field.name}: got {value!r}, wanted {' or '.join(choices)}"]
+    return []
+
+
+def _refuse_unknown_choices(changes: list[Parameter]) -> SetParametersResult:
+    """What rclpy cannot check by itself: strings with a closed set of values."""
+    found = mistakes({c.name: c.value for c in changes if c.type_ == Parameter.Type.STRING})
+    return SetParametersResult(successful=not found, reason="; ".join(found))
+
+
+def _descriptor(field: dataclasses.Field) -> ParameterDescriptor:
+    about = field.metadata
+    descriptor = ParameterDescriptor(
+        description=about["description"], read_only=about["read_only"]
+    )
+    if about["choices"]:
+        descriptor.additional_constraints = "one of: " + ", ".join(about["choices"])
+    if about["between"] and isinstance(field.default, float):
+        low, high = about["between"]
+        descriptor.floating_point_range = [FloatingPointRange(from_value=low, to_value=high)]
+    elif about["between"]:
+        low, high = about["between"]
+        descriptor.integer_range = [IntegerRange(from_value=low, to_value=high, step=1)]
+    return descriptor
