@@ -19,8 +19,9 @@ from molmo_ros.depth import Depth, Mask, Pixel, nearest_pixel
 from molmo_ros.planes import Array, Plane, depth_noise
 
 REACH_M = 0.12  # from the waypoint; a longer patch is cut here: no gripper spans it
-GRID = 48  # at most about this many steps from the waypoint to the border
+GRID = 32  # at most about this many steps from the waypoint to the border
 ON_PLANE_M = 0.004  # a point may be this far off the plane; more where depth is noisier
+CROSSING = 0.8  # slope against the plane of what only crosses it: a table under a leaning box
 ROUND = 1.2  # length by width; below, the patch has no longest direction
 
 
@@ -52,8 +53,9 @@ def measure_extent(
     """The patch of `plane` around a waypoint, without the support unless it lies on that."""
     points, centre = _grid_points(depth_m, pixel, float(position[2]), camera)
     tolerance = np.maximum(ON_PLANE_M, 2 * depth_noise(points[..., 2]))
+    heights = plane.heights(points)
     # Unknown depth is NaN, and NaN is within no tolerance.
-    on_patch = np.abs(plane.heights(points)) <= tolerance
+    on_patch = (np.abs(heights) <= tolerance) & _follows(heights, points)
     if support is not None and abs(float(support.heights(position))) > 2 * ON_PLANE_M:
         on_patch &= np.abs(support.heights(points)) > tolerance
     patch = _around(centre, on_patch)
@@ -75,6 +77,18 @@ def _grid_points(
     directions = camera.directions(uv.reshape(-1, 2)).reshape(*uv.shape[:2], 3)
     points = directions * depth_m[np.ix_(rows, columns)][..., None]
     return points, (int(np.searchsorted(rows, v)), int(np.searchsorted(columns, u)))
+
+
+def _follows(heights: Array, points: Array) -> Mask:
+    """Where a surface runs along the plane, on one side at least, both across and down."""
+    follows = np.ones(heights.shape, np.bool_)
+    for axis in (0, 1):
+        travel = np.linalg.norm(np.diff(points, axis=axis), axis=2)
+        gentle = np.abs(np.diff(heights, axis=axis)) <= CROSSING * travel
+        before, after = [(0, 0), (0, 0)], [(0, 0), (0, 0)]
+        before[axis], after[axis] = (1, 0), (0, 1)
+        follows &= np.pad(gentle, before) | np.pad(gentle, after)
+    return follows
 
 
 def _around(centre: tuple[int, int], on_patch: Mask) -> Mask | None:

@@ -17,7 +17,7 @@ from molmo_ros.depth import Depth, Pixel, Surface, find_surface
 from molmo_ros.extent import Extent, measure_extent
 from molmo_ros.planes import Array, Plane, find_dominant_plane
 
-SUPPORT_STEP = 12  # pixels between the samples in which the support plane is sought
+SUPPORT_STEP = 16  # pixels between the samples in which the support plane is sought
 IMAGE_X = np.array([1.0, 0.0, 0.0])
 
 
