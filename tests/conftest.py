@@ -6,8 +6,7 @@ import os
 from pathlib import Path
 
 import pytest
-
-GOLDEN = Path(__file__).parent / "data" / "golden"
+from recipes import GOLDEN
 
 
 @pytest.fixture(scope="session")

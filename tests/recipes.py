@@ -1,4 +1,4 @@
-"""The pictures and pixels that the golden numbers were computed from.
+"""Where the golden numbers are, and the pictures and pixels that they were computed from.
 
 Pictures are cut from files of scikit-image by recipes that never resample: every machine gets
 the same bytes.
@@ -16,6 +16,7 @@ import numpy.typing as npt
 import pytest
 from PIL import Image
 
+GOLDEN = Path(__file__).parent / "data" / "golden"
 PATCHES, PATCH_VALUES = 576, 588  # of the published geometry: 24 x 24 patches, 14 x 14 x 3 values
 
 

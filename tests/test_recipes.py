@@ -7,8 +7,7 @@ import json
 
 import numpy as np
 import pytest
-from conftest import GOLDEN
-from recipes import hash_pixels, recipe_image, recipe_rgb
+from recipes import GOLDEN, hash_pixels, recipe_image, recipe_rgb
 
 CASES = json.loads((GOLDEN / "preprocessing" / "preprocessing.json").read_text())["cases"]
 

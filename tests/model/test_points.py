@@ -7,9 +7,9 @@ import re
 import time
 
 import pytest
-from conftest import GOLDEN
 from hypothesis import given
 from hypothesis import strategies as st
+from recipes import GOLDEN
 
 from molmo_model.points import (
     Point,
