@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from recipes import GOLDEN
-from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, trainers
+from tiny import byte_tokenizer, config_for
+from tokenizers import Tokenizer, models
 
 from molmo_model.config import ImageTokens, MolmoConfig
 from molmo_model.text import (
@@ -27,29 +28,9 @@ PUBLISHED = {"Molmo-7B-D-0924": "molmo-7b-d", "MolmoE-1B-0924": "molmoe-1b"}
 TEXTS = ["naïve café — 你好 🙂", ' <point x="12.3" y="4.5" alt="a">a</point>', "a\n\n  b"]
 
 
-def small_tokenizer() -> Tokenizer:
-    """A byte-level BPE without a corpus: every byte is a token."""
-    tokenizer = Tokenizer(models.BPE())
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    tokenizer.decoder = decoders.ByteLevel()
-    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
-    trainer = trainers.BpeTrainer(vocab_size=257, initial_alphabet=alphabet, show_progress=False)
-    tokenizer.train_from_iterator([], trainer)
-    names = [END_OF_TEXT, *ImageTokens.NAMES]
-    tokenizer.add_special_tokens([AddedToken(name, special=True) for name in names])
-    return tokenizer
-
-
-def config_for(tokenizer: Tokenizer) -> MolmoConfig:
-    published = MolmoConfig.from_json(GOLDEN / "tiny-qwen2" / "config.json")
-    size = tokenizer.token_to_id("<im_start>")
-    decoder = replace(published.decoder, vocab_size=size, embedding_size=size)
-    return replace(published, decoder=decoder)
-
-
 @pytest.fixture(scope="module")
 def small() -> Prompter:
-    tokenizer = small_tokenizer()
+    tokenizer = byte_tokenizer()
     return Prompter(tokenizer, config_for(tokenizer))
 
 
