@@ -90,7 +90,6 @@ class _Fit:
     """
 
     plane: Plane
-    inside: Mask
     residuals: Array
     covariance: Array
     leverage: float
@@ -149,15 +148,18 @@ def _grow_fit(window: _Window, own: Mask) -> _Fit | None:
     inside = own & (distance <= max(CENTRE, window.radius / 2))
     if inside.sum() < MIN_POINTS / 2:
         inside = own
-    for _ in range(4):
+    for _ in range(5):  # most settle after two or three
         fit = _fit(window, inside)
         if fit is None:
             return None
         spread = max(_spread(fit.residuals[inside]), 0.5 * _noise(window, fit))
-        inside = own & (np.abs(fit.residuals) <= 3 * spread)
-        if inside.sum() < MIN_POINTS / 2:
+        reached = own & (np.abs(fit.residuals) <= 3 * spread)
+        if np.array_equal(reached, inside):
+            break
+        if reached.sum() < MIN_POINTS / 2:
             return None
-    return _fit(window, inside)
+        inside = reached
+    return fit
 
 
 def _fit(window: _Window, inside: Mask) -> _Fit | None:
@@ -177,7 +179,6 @@ def _fit(window: _Window, inside: Mask) -> _Fit | None:
     along = (np.eye(3) - np.outer(plane.normal, plane.normal)) @ to_weights * plane.offset_m
     return _Fit(
         plane,
-        inside,
         window.z - plane.depths(window.directions.reshape(-1, 3)).reshape(window.z.shape),
         along @ inverse @ along.T,
         float(inverse[2, 2]),
@@ -238,8 +239,8 @@ def _depth_at_centre(window: _Window, fit: _Fit, own: Mask) -> tuple[float, int]
 
 
 def _spread(residuals: Array) -> float:
-    """A standard deviation that outliers do not move."""
-    return float(1.4826 * np.median(np.abs(residuals - np.median(residuals))))
+    """The standard deviation around the plane that outliers do not move."""
+    return float(1.4826 * np.median(np.abs(residuals)))
 
 
 def _noise(window: _Window, fit: _Fit) -> float:

@@ -81,14 +81,19 @@ def _grid_points(
 
 def _follows(heights: Array, points: Array) -> Mask:
     """Where a surface runs along the plane, on one side at least, both across and down."""
-    follows = np.ones(heights.shape, np.bool_)
-    for axis in (0, 1):
-        travel = np.linalg.norm(np.diff(points, axis=axis), axis=2)
-        gentle = np.abs(np.diff(heights, axis=axis)) <= CROSSING * travel
-        before, after = [(0, 0), (0, 0)], [(0, 0), (0, 0)]
-        before[axis], after[axis] = (1, 0), (0, 1)
-        follows &= np.pad(gentle, before) | np.pad(gentle, after)
-    return follows
+    gentle_x = _is_gentle(heights[:, 1:] - heights[:, :-1], points[:, 1:] - points[:, :-1])
+    gentle_y = _is_gentle(heights[1:] - heights[:-1], points[1:] - points[:-1])
+    x = np.zeros(heights.shape, np.bool_)
+    y = x.copy()
+    x[:, 1:] |= gentle_x
+    x[:, :-1] |= gentle_x
+    y[1:] |= gentle_y
+    y[:-1] |= gentle_y
+    return x & y
+
+
+def _is_gentle(rise: Array, travel: Array) -> Mask:
+    return np.asarray(np.square(rise) <= CROSSING**2 * np.square(travel).sum(axis=2), np.bool_)
 
 
 def _around(centre: tuple[int, int], on_patch: Mask) -> Mask | None:
