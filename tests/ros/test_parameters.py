@@ -1,0 +1,35 @@
+import dataclasses
+
+import pytest
+
+from molmo_ros.parameters import Parameters, mistakes
+
+
+def test_the_defaults_are_legal():
+    assert mistakes(dataclasses.asdict(Parameters())) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "complaint"),
+    [
+        ("max_frame_ages", 1.0, "unknown parameter 'max_frame_ages' (known: bundle,"),
+        ("slop_s", -0.1, "slop_s: got -0.1, wanted 0.0 to 1.0"),
+        ("slop_s", float("nan"), "slop_s: got nan, wanted 0.0 to 1.0"),
+        ("max_new_tokens", 0, "max_new_tokens: got 0, wanted 1 to 4096"),
+        ("max_new_tokens", True, "max_new_tokens: got True, wanted a int"),
+        ("frame_wait_s", 2, "frame_wait_s: got 2, wanted a float, write 2.0"),
+        ("bundle", 7, "bundle: got 7, wanted a str"),
+        ("image_transport", "theora", "image_transport: got 'theora', wanted raw or compressed"),
+    ],
+)
+def test_a_wrong_override_is_named_with_what_came_and_what_was_wanted(name, value, complaint):
+    (found,) = mistakes({name: value})
+    assert found.startswith(complaint)
+
+
+def test_all_mistakes_are_told_at_once():
+    assert len(mistakes({"bundel": "x", "slop_s": 7.0, "autostart": True})) == 2
+
+
+def test_what_rclpy_declares_by_itself_is_no_mistake():
+    assert mistakes({"qos_overrides./clock.subscription.depth": 1}) == []
