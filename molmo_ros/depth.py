@@ -25,8 +25,10 @@ Pixel = tuple[float, float]
 # Half the window's side in radians: 7, 11 and 16 pixels of a Kinect (f = 525), 1 to 2 cm on a
 # table. Small enough for a curved thing, large enough to average depth noise to a degree of tilt.
 HALF_ANGLES = (7 / 525, 11 / 525, 16 / 525)
-HOLE_HALF_ANGLES = (3 / 525, 5 / 525, *HALF_ANGLES)
-MIN_POINTS = 24  # a plane from fewer tilts by tens of degrees
+HOLE_HALF_ANGLES = (3 / 525, 5 / 525, 7 / 525)  # a larger hole may be a whole dark thing
+HOLE_SLOPE = 0.25  # how much a surface may rise inside a hole, by the distance from its rim
+MIN_POINTS = 12  # a plane from fewer may tilt anyhow
+SPECK = 6  # so few connected pixels are a fault of the depth camera, not a thing
 STEEPEST = 3.7  # depth step per lateral step that still counts as one surface: tan 75 deg
 CENTRE = 2  # pixels; the depth itself is taken from the (2 * 2 + 1)^2 nearest pixels
 CORRELATED = 4.0  # neighbouring depth pixels share their noise: a patch of 4 counts as one
@@ -61,6 +63,7 @@ class _Window:
 
     offsets: (h, w, 2) pixels from the wanted pixel, (u, v); directions: (h, w, 3), z = 1
     centre:  (3,) direction of the wanted pixel itself
+    focal:   pixels per radian
     """
 
     z: Depth
@@ -68,6 +71,7 @@ class _Window:
     directions: Array
     centre: Array
     radius: int
+    focal: float
 
     @property
     def valid(self) -> Mask:
@@ -99,11 +103,13 @@ def find_surface(depth_m: Depth, pixel: Pixel, camera: Camera) -> Surface | None
     """The surface at a pixel of a depth image (H, W), or None where depth does not tell."""
     for angle in HALF_ANGLES:
         window = _cut(depth_m, pixel, camera, angle)
-        own = _connected(window, camera)
+        own = _connected(window)
         if own.sum() >= MIN_POINTS:
             fit = _grow_fit(window, own)
             if fit is not None:
                 return _describe(window, fit, own)
+    if own.sum() > SPECK:  # something is there, too small or too thin to be measured
+        return None
     return _bridge(depth_m, pixel, camera)
 
 
@@ -122,17 +128,19 @@ def _cut(depth_m: Depth, pixel: Pixel, camera: Camera, angle: float) -> _Window:
     rows, columns = np.mgrid[top : top + z.shape[0], left : left + z.shape[1]]
     pixels = np.dstack([columns, rows]).astype(np.float64)
     directions = camera.directions(pixels.reshape(-1, 2)).reshape(*z.shape, 3)
-    return _Window(z, pixels - pixel, directions, camera.directions(pixel)[0], radius)
+    return _Window(
+        z, pixels - pixel, directions, camera.directions(pixel)[0], radius, camera.focal
+    )
 
 
-def _connected(window: _Window, camera: Camera) -> Mask:
+def _connected(window: _Window) -> Mask:
     """The pixels that are reached from the wanted one without a jump in depth."""
     row, column = window.seed
     blocked = np.pad(~window.valid, 1, constant_values=True).astype(np.uint8)
     if blocked[row + 1, column + 1]:
         return np.zeros(window.z.shape, np.bool_)
     z = float(window.z[row, column])
-    step = 4 * float(depth_noise(z)) + STEEPEST * z / camera.focal
+    step = 4 * float(depth_noise(z)) + STEEPEST * z / window.focal
     flags = 4 | cv2.FLOODFILL_MASK_ONLY | 2 << 8
     image = np.ascontiguousarray(window.z)
     cv2.floodFill(image, blocked, (column, row), 0, step, step, flags)
@@ -146,7 +154,7 @@ def _grow_fit(window: _Window, own: Mask) -> _Fit | None:
     """
     distance = np.abs(window.offsets).max(axis=2)
     inside = own & (distance <= max(CENTRE, window.radius / 2))
-    if inside.sum() < MIN_POINTS / 2:
+    if inside.sum() < MIN_POINTS:
         inside = own
     for _ in range(5):  # most settle after two or three
         fit = _fit(window, inside)
@@ -156,7 +164,7 @@ def _grow_fit(window: _Window, own: Mask) -> _Fit | None:
         reached = own & (np.abs(fit.residuals) <= 3 * spread)
         if np.array_equal(reached, inside):
             break
-        if reached.sum() < MIN_POINTS / 2:
+        if reached.sum() < MIN_POINTS:
             return None
         inside = reached
     return fit
@@ -189,9 +197,9 @@ def _bridge(depth_m: Depth, pixel: Pixel, camera: Camera) -> Surface | None:
     """The surface across a hole: only if the hole is small and all around it is one plane."""
     for angle in HOLE_HALF_ANGLES:
         window = _cut(depth_m, pixel, camera, angle)
-        around = window.valid & ~_connected(window, camera)  # a speck in the hole is no depth
-        quadrants = {(bool(u > 0), bool(v > 0)) for u, v in window.offsets[around]}
-        if around.sum() < MIN_POINTS or len(quadrants) < 4:
+        around = window.valid & ~_connected(window)  # a speck in the hole is no depth
+        quadrants = np.unique((window.offsets[around] > 0) @ (1, 2))
+        if around.sum() < 2 * MIN_POINTS or len(quadrants) < 4:
             continue
         fit = _fit(window, around)
         if fit is None:
@@ -209,10 +217,12 @@ def _describe(window: _Window, fit: _Fit, own: Mask) -> Surface:
     error = max(spread, 0.5 * _noise(window, fit))
     # A median of n is as good as a mean of n / 1.57.
     variance = error**2 * CORRELATED * max(1.57 / samples if samples else 0.0, fit.leverage)
+    to_rim = float(np.sqrt(np.square(window.offsets[own]).sum(axis=1).min()))
+    variance += (HOLE_SLOPE * to_rim * depth_m / window.focal) ** 2
     far = window.valid & (np.abs(fit.residuals) > max(4 * error, 2 * _noise(window, fit)))
     share = float(far.sum() / window.valid.sum())
     if share > 0:  # the wanted point may as well be on the other surface
-        variance += share * (1 - share) * float(np.median(fit.residuals[far])) ** 2
+        variance += share * (1 - share) * (float(np.median(window.z[far])) - depth_m) ** 2
     return Surface(
         plane=fit.plane,
         depth_m=depth_m,

@@ -83,13 +83,14 @@ def _follows(heights: Array, points: Array) -> Mask:
     """Where a surface runs along the plane, on one side at least, both across and down."""
     gentle_x = _is_gentle(heights[:, 1:] - heights[:, :-1], points[:, 1:] - points[:, :-1])
     gentle_y = _is_gentle(heights[1:] - heights[:-1], points[1:] - points[:-1])
-    x = np.zeros(heights.shape, np.bool_)
+    x: Mask = np.zeros(heights.shape, np.bool_)
     y = x.copy()
     x[:, 1:] |= gentle_x
     x[:, :-1] |= gentle_x
     y[1:] |= gentle_y
     y[:-1] |= gentle_y
-    return x & y
+    x &= y
+    return x
 
 
 def _is_gentle(rise: Array, travel: Array) -> Mask:
