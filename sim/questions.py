@@ -84,6 +84,17 @@ class Kind:
         words = [self.colour, self.shape or "object"]
         return " ".join(word for word in words if word) + ("s" if plural else "")
 
+    @classmethod
+    def of_label(cls, label: str) -> Kind | None:
+        """The kind that a label names, in singular or plural; None where it names none of ours."""
+        for kind in EVERY_KIND:
+            if label in (kind.label(plural=False), kind.label(plural=True)):
+                return kind
+        return None
+
+
+EVERY_KIND = tuple(Kind(colour, shape) for colour in (None, *COLOURS) for shape in (None, *SHAPES))
+
 
 def questions_about(scene: Scene, frame: Frame, rng: np.random.Generator) -> list[Question]:
     """About ten questions of every sort: things that are there, groups, absent things, counts."""
@@ -137,8 +148,7 @@ def _kinds_of(things: list[SceneObject]) -> tuple[list[Kind], list[Kind]]:
 def _absent_kind(present: list[SceneObject], rng: np.random.Generator) -> Kind:
     """A kind that no object is of; often one whose colour and whose shape are both there."""
     colours, shapes = {thing.colour for thing in present}, {thing.shape for thing in present}
-    every = [Kind(colour, shape) for colour in (None, *COLOURS) for shape in (None, *SHAPES)]
-    absent = [kind for kind in every if not any(kind.fits(thing) for thing in present)]
+    absent = [kind for kind in EVERY_KIND if not any(kind.fits(thing) for thing in present)]
     hard = [kind for kind in absent if kind.colour in colours and kind.shape in shapes]
     return _some(hard if hard and rng.random() < 0.6 else absent, 1, rng)[0]
 

@@ -4,7 +4,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from molmo_sim.questions import object_mask, questions_about, visible_point
+from molmo_sim.questions import Kind, object_mask, questions_about, visible_point
 from molmo_sim.render import Frame
 from molmo_sim.scene import COLOURS, SHAPES, sample_scene
 
@@ -88,6 +88,14 @@ def test_questions_are_a_function_of_the_generator(asked):
         questions_about(scene, frame, np.random.default_rng(seed)) for seed in (1, 1, 2)
     )
     assert once == again and once != other
+
+
+def test_labels_and_kinds_belong_together():
+    assert Kind.of_label("red cubes") == Kind.of_label("red cube") == Kind("red", "cube")
+    assert Kind.of_label("spheres") == Kind(shape="sphere")
+    assert Kind.of_label("blue objects") == Kind("blue")
+    assert Kind.of_label("objects") == Kind()
+    assert Kind.of_label("coffee cup") is None
 
 
 def test_the_point_of_a_bent_mask_is_its_innermost_pixel():

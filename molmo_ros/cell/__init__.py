@@ -1,0 +1,1 @@
+"""The robot cell of the demo as ROS nodes: a simulated camera, a player of recordings."""

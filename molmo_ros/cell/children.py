@@ -1,0 +1,72 @@
+"""Starts the demo's nodes as processes of their own, watches them, and ends them."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+from types import TracebackType
+
+PATIENCE_S = 5.0  # for a node that was asked to end
+TAIL = 15  # lines of a log that are shown when its node has died
+
+
+class ChildError(RuntimeError):
+    """A node of the demo that is gone."""
+
+
+class Children:
+    """The nodes' processes; leaving the context ends them. Each writes a log of its own."""
+
+    def __init__(self, namespace: str, logs: Path) -> None:
+        self._namespace = namespace
+        self._logs = logs
+        self._processes: dict[str, subprocess.Popen[bytes]] = {}
+
+    def start(
+        self, module: str, *, parameters: dict[str, object], remaps: dict[str, str] | None = None
+    ) -> None:
+        """Runs a module's node with these parameters and topic remappings."""
+        arguments = ["-r", f"__ns:={self._namespace}"]
+        for name, value in parameters.items():
+            text = str(value).lower() if isinstance(value, bool) else str(value)
+            arguments += ["-p", f"{name}:={text}"]
+        for name, topic in (remaps or {}).items():
+            arguments += ["-r", f"{name}:={topic}"]
+        with self._log(module).open("wb") as log:
+            self._processes[module] = subprocess.Popen(
+                [sys.executable, "-m", module, "--ros-args", *arguments],
+                stdout=log,
+                stderr=subprocess.STDOUT,
+            )
+
+    def check(self) -> None:
+        """Raises ChildError with the last words of a node that has ended by itself."""
+        for module, process in self._processes.items():
+            if process.poll() is not None:
+                log = self._log(module)
+                words = "\n".join(log.read_text(errors="replace").splitlines()[-TAIL:])
+                raise ChildError(
+                    f"{module} ended with status {process.returncode}. Its log ({log}):\n{words}"
+                )
+
+    def __enter__(self) -> Children:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        for process in self._processes.values():
+            process.terminate()
+        for process in self._processes.values():
+            try:
+                process.wait(PATIENCE_S)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+
+    def _log(self, module: str) -> Path:
+        return self._logs / f"{module.rpartition('.')[2]}.log"

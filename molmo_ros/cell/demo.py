@@ -1,0 +1,174 @@
+"""The demo: a camera over a table, the Molmo node, questions, streamed answers, waypoints.
+
+Starts the nodes as processes of their own and talks to them as any robot program would. Ends by
+itself; what goes wrong is an exception with a sentence.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+
+import cv2
+import numpy as np
+import rclpy
+from ament_index_python.packages import PackageNotFoundError, get_package_share_directory
+from rclpy.signals import SignalHandlerOptions
+
+from molmo_ros import convert
+from molmo_ros.cell.children import Children
+from molmo_ros.cell.client import Client, Reply
+from molmo_ros.cell.recording import Recording
+from molmo_ros.cell.truth import Truth
+from molmo_ros.ending import Ending
+from molmo_ros.geometry import Status
+from molmo_ros.msg import Answer, Waypoint
+
+SEED = 0
+NAMESPACE = "/demo"
+START_S = 60.0  # for the nodes to come up on a slow machine
+ANSWER_S = 30.0
+FRAME_WAIT_S = 10.0  # the first frame may still be on its way when the first question is asked
+PROMPTS_FOR_RECORDINGS = (
+    "Point to the objects.",
+    "How many objects are there?",
+    "Describe the table.",
+)
+
+
+class DemoError(RuntimeError):
+    """Why the demo could not be shown."""
+
+
+def run_demo(
+    *,
+    seed: int | None = None,
+    bag: Path | None = None,
+    prompts: Sequence[str] = (),
+    output: Path = Path("demo_output"),
+    bundle: Path | None = None,
+) -> None:
+    """Shows the whole chain once and prints it; annotated pictures and logs go to `output`.
+
+    seed: which scene the simulated camera sees; bag: plays this recorded camera instead;
+    prompts: asked instead of the usual three; bundle: the model, Molmo-tiny if none is given
+    """
+    seed = SEED if seed is None else seed
+    output.mkdir(parents=True, exist_ok=True)
+    _prepare_transport()
+    with Children(NAMESPACE, output) as children:
+        _start_molmo(children, bundle or shipped("assets/molmo-tiny/bundle"), bag)
+        truth = _start_camera(children, seed, bag)
+        rclpy.init(args=[], signal_handler_options=SignalHandlerOptions.NO)
+        try:
+            node = rclpy.create_node("demo", namespace=NAMESPACE)
+            client = Client(node, children.check)
+            client.wait_until_active(START_S)
+            usual = truth.questions() if truth else PROMPTS_FOR_RECORDINGS
+            for number, prompt in enumerate(prompts or usual, 1):
+                _show(client, prompt, truth, output / f"{number}_{_slug(prompt)}.png")
+        finally:
+            rclpy.try_shutdown()
+
+
+def shipped(path: str) -> Path:
+    """A file or folder that comes with this package: in the checkout, or where it is installed."""
+    places = [Path(__file__).resolve().parents[2]]
+    with suppress(PackageNotFoundError):
+        places.append(Path(get_package_share_directory("molmo_ros")))
+    for place in places:
+        if (place / path).exists():
+            return place / path
+    raise DemoError(f"no {path} in {' or '.join(map(str, places))}: the checkout is incomplete")
+
+
+def _prepare_transport() -> None:
+    """Keeps the demo on this machine, and makes Fast DDS carry whole pictures.
+
+    Its default shared-memory segment is smaller than one picture: best-effort ones get lost.
+    """
+    os.environ.setdefault("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
+    profile = shipped("config/fastdds_big_shm.xml")
+    os.environ.setdefault("FASTRTPS_DEFAULT_PROFILES_FILE", str(profile))
+
+
+def _start_molmo(children: Children, bundle: Path, bag: Path | None) -> None:
+    parameters = {"bundle": bundle, "autostart": True, "frame_wait_s": FRAME_WAIT_S}
+    remaps = {}
+    if bag:
+        topics = Recording(bag).topics
+        parameters["image_transport"] = "compressed" if topics.compressed else "raw"
+        streams = {"image": topics.image, "depth": topics.depth, "camera_info": topics.camera_info}
+        # The player publishes below the demo's namespace: nobody takes it for a real camera.
+        remaps = {name: topic.lstrip("/") for name, topic in streams.items() if topic}
+    print(f"Molmo: {bundle}", flush=True)
+    children.start("molmo_ros.molmo_node", parameters=parameters, remaps=remaps)
+
+
+def _start_camera(children: Children, seed: int, bag: Path | None) -> Truth | None:
+    """Starts what stands for the camera; what it really sees, where that is known."""
+    if bag:
+        print(f"Camera: the recording {bag}, in a loop", flush=True)
+        children.start("molmo_ros.cell.bag_player", parameters={"bag": bag})
+        return None
+    children.start("molmo_ros.cell.camera_node", parameters={"seed": seed})
+    truth = Truth(seed)
+    names = ", ".join(thing.name for thing in truth.scene.objects)
+    print(f"Camera: simulated; on its table (scene {seed}): {names}", flush=True)
+    return truth
+
+
+def _show(client: Client, prompt: str, truth: Truth | None, file: Path) -> None:
+    """Asks one question and prints all that comes back."""
+    print(f"\n> {prompt}\n  ", end="", flush=True)
+    reply = client.ask(prompt, ANSWER_S, lambda words: print(words, end="", flush=True))
+    print()
+    answer = reply.answer
+    if answer.status not in (Answer.OK, Answer.NO_POINT):
+        raise DemoError(
+            f"the answer ended as {Ending(answer.status).name}: {answer.message}. "
+            f"The nodes' logs are in {file.parent}"
+        )
+    for waypoint in answer.waypoints:
+        print(f"  {_describe(waypoint, truth)}")
+    first = f"first waypoint after {answer.first_waypoint_ms:.0f} ms, "
+    print(f"  ({first if answer.waypoints else ''}all after {answer.total_ms:.0f} ms)")
+    if _save(reply, file):
+        print(f"  {file}", flush=True)
+
+
+def _describe(waypoint: Waypoint, truth: Truth | None) -> str:
+    """Where a waypoint is and, where the truth is known, how far from it."""
+    position = waypoint.pose.pose.position
+    xyz = np.array([position.x, position.y, position.z])
+    if waypoint.status != Waypoint.OK:
+        status = Status(waypoint.status).name
+        return f"{waypoint.label}: pixel ({waypoint.u:.0f}, {waypoint.v:.0f}), {status}"
+    place = ", ".join(f"{value:+.3f}" for value in xyz)
+    text = f"{waypoint.label}: ({place}) m in {waypoint.header.frame_id}"
+    if truth is None:
+        return text
+    if (miss := truth.miss(xyz, waypoint.label)) is None:
+        return f"{text}; there is no {waypoint.label}"
+    return (
+        f"{text}; {miss.surface_mm:.1f} mm from the true surface of the {miss.name}, "
+        f"{miss.centre_mm:.1f} mm from its middle"
+    )
+
+
+def _save(reply: Reply, file: Path) -> bool:
+    """Writes the node's annotated picture; false when there is none."""
+    if reply.picture is None:
+        return False
+    rgb = convert.to_rgb(reply.picture)
+    if not cv2.imwrite(str(file), rgb[:, :, ::-1]):
+        raise DemoError(f"{file}: cannot be written")
+    return True
+
+
+def _slug(prompt: str) -> str:
+    """A prompt as part of a file name."""
+    return re.sub(r"\W+", "_", prompt.lower()).strip("_")[:40]
