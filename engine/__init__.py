@@ -1,1 +1,32 @@
 """The engine of molmo_ros: exports a checkpoint to ONNX, packs it as a bundle, and runs it."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from molmo_engine.predictor import Predictor
+
+BACKENDS = ("auto", "onnxruntime")
+
+
+def load(bundle_dir: str | os.PathLike[str], backend: str = "auto", threads: int = 0) -> Predictor:
+    """Checks a bundle and makes it ready to answer.
+
+    backend: "onnxruntime", or "auto" for the fastest that is there
+    threads: of the CPU; 0 = one per physical core
+
+    Raises BundleError for a bundle that is missing, damaged or too new.
+    """
+    if backend not in BACKENDS:
+        raise ValueError(f"backend {backend!r}: this version has {', '.join(BACKENDS)}")
+    from molmo_engine.bundle import Bundle
+    from molmo_engine.ort_runtime import OrtRuntime
+    from molmo_engine.predictor import Predictor
+    from molmo_model.text import Prompter, load_tokenizer
+
+    bundle = Bundle.open(bundle_dir)
+    prompter = Prompter(load_tokenizer(bundle.directory), bundle.config)
+    runtime = OrtRuntime(bundle, threads)
+    return Predictor(runtime, prompter, bundle.config, model_id=bundle.manifest.model_id)

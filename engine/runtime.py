@@ -19,6 +19,7 @@ Ints = npt.NDArray[np.int64]
 class Runtime(Protocol):
     """One model on one device."""
 
+    name: str  # what computes, for logs and answers: "onnxruntime 1.31.1 cpu, native fp32"
     capacity: int  # rows of the decoder cache: prompt and answer together
 
     def encode(self, crops: Floats, masks: Floats, index: Ints, tokens: int) -> Floats:
@@ -29,10 +30,16 @@ class Runtime(Protocol):
         """
 
     def prefill(self, ids: Ints, features: Floats | None) -> Floats:
-        """Forgets the last prompt and reads a new one: ids (T,), features (T, D) -> logits (V,)."""
+        """Forgets the last prompt and reads a new one: ids (T,), features (T, D) -> logits (V,).
+
+        The result is valid until the next call.
+        """
 
     def step(self, ids: Ints) -> Floats:
-        """Reads 1...8 more tokens: ids (n,) -> logits of the last one (V,)."""
+        """Reads 1...8 more tokens: ids (n,) -> logits of the last one (V,).
+
+        The result is valid until the next call.
+        """
 
     def close(self) -> None:
         """Frees everything; the runtime is not used afterwards."""

@@ -1,0 +1,168 @@
+"""Turns a checkpoint directory into a bundle that a robot can run without torch.
+
+Writes both dialects of both graphs over one weight file, compares them with torch through ONNX
+Runtime, and only then lets the bundle appear: whole, or not at all.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from pathlib import Path
+
+import numpy as np
+from safetensors.numpy import save_file
+
+from molmo_engine.bundle import (
+    CONFIG,
+    EMBEDDING,
+    MANIFEST,
+    TOKENIZER,
+    WEIGHTS,
+    GraphSpec,
+    Manifest,
+    sha256,
+)
+from molmo_engine.export_decoder import write_decoder
+from molmo_engine.export_graph import Array, WeightFile
+from molmo_engine.export_ops import Compat, Dialect, Native
+from molmo_engine.export_vision import write_vision
+from molmo_engine.verify import Verdict, verify_bundle
+from molmo_model.config import CropConfig, MolmoConfig
+from molmo_model.text import Prompter, load_tokenizer
+from molmo_model.weights import load_model
+
+PRECISIONS = {"fp32": np.float32, "fp16": np.float16}
+TEXT_ROOM = 1024  # tokens kept for question and answer beside the largest picture
+CAPACITY_STEP = 256
+
+
+def export_bundle(
+    checkpoint_dir: str | os.PathLike[str],
+    bundle_dir: str | os.PathLike[str],
+    precision: str = "fp16",
+    capacity: int | None = None,
+) -> Verdict:
+    """Writes `bundle_dir`, replacing a bundle that is there; returns how close it is to torch.
+
+    precision: of weights and caches, "fp32" or "fp16"
+    capacity:  rows of the decoder cache, static in the graph; None = what the config can need
+
+    Raises VerifyError, and leaves nothing behind, when the graphs differ from torch.
+    """
+    checkpoint, target = Path(checkpoint_dir), Path(bundle_dir).absolute()
+    if precision not in PRECISIONS:
+        raise ValueError(f"precision {precision!r}: wanted one of {', '.join(PRECISIONS)}")
+    if target.exists() and any(target.iterdir()) and not (target / MANIFEST).exists():
+        raise FileExistsError(f"{target}: is not empty and no bundle; choose another directory")
+    config = MolmoConfig.from_json(checkpoint / "config.json")
+    capacity = needed_capacity(config) if capacity is None else capacity
+    _check_capacity(config, capacity)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    staging = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
+    try:
+        _write(checkpoint, staging, config, precision, capacity)
+        verdict = verify_bundle(staging, checkpoint)
+        _publish(staging, target)
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+    return verdict
+
+
+def needed_capacity(config: MolmoConfig) -> int:
+    """Cache rows for the largest picture and a long talk, within the model's positions."""
+    rows = 1 + largest_image(config.crops) + TEXT_ROOM
+    return min(config.decoder.max_positions, -(-rows // CAPACITY_STEP) * CAPACITY_STEP)
+
+
+def largest_image(crops: CropConfig) -> int:
+    """The most tokens that a picture of any size can take."""
+    own, margin = crops.window_px // crops.patch // crops.pool, sum(crops.margins) // crops.pool
+    tilings = [
+        (rows, columns)
+        for rows in range(1, crops.max_crops + 1)
+        for columns in range(1, crops.max_crops // rows + 1)
+    ]
+    fine = max((i * own + margin) * (j * own + margin + 1) for i, j in tilings)
+    return crops.pooled_per_side * (crops.pooled_per_side + 1) + 2 + fine + 2
+
+
+def _check_capacity(config: MolmoConfig, capacity: int) -> None:
+    smallest, largest = 1 + largest_image(config.crops) + 1, config.decoder.max_positions
+    if not smallest < capacity <= largest:
+        raise ValueError(
+            f"capacity {capacity}: a picture of this model takes up to {smallest} cache rows "
+            f"before the question, and it knows {largest} positions; choose between the two"
+        )
+
+
+def _write(
+    checkpoint: Path, bundle: Path, config: MolmoConfig, precision: str, capacity: int
+) -> None:
+    """Fills an empty directory with everything a bundle has, the manifest last."""
+    model = load_model(checkpoint)
+    tensors: dict[str, Array] = {name: t.numpy() for name, t in model.state_dict().items()}
+    tokenizer = load_tokenizer(checkpoint)
+    Prompter(tokenizer, config)  # raises when the tokenizer is another model's
+    tokenizer.save(str(bundle / TOKENIZER))
+    config.to_json(bundle / CONFIG)
+    table = [tensors[f"transformer.wte.{name}"] for name in ("embedding", "new_embedding")]
+    joined = np.concatenate(table).astype(PRECISIONS[precision])
+    save_file({"embedding": joined}, bundle / EMBEDDING)
+    graphs = _write_graphs(bundle, tensors, config, precision, capacity)
+    files = {path.name: sha256(path) for path in sorted(bundle.iterdir())}
+    manifest = Manifest(
+        model_id=f"{checkpoint.resolve().name}-{files[WEIGHTS][:8]}",
+        precision=precision,
+        capacity=capacity,
+        graphs=graphs,
+        files=files,
+    )
+    (bundle / MANIFEST).write_text(manifest.to_json())
+
+
+def _write_graphs(
+    bundle: Path, tensors: dict[str, Array], config: MolmoConfig, precision: str, capacity: int
+) -> tuple[GraphSpec, ...]:
+    weights = WeightFile(PRECISIONS[precision])
+    graphs: list[Dialect] = []
+    for dialect in (Native, Compat):
+        graphs += [dialect("vision", weights), dialect("decoder", weights)]
+        write_vision(graphs[-2], tensors, config)
+        write_decoder(graphs[-1], tensors, config.decoder, capacity)
+    spans = weights.write(bundle / WEIGHTS)
+    for graph in graphs:
+        graph.save(bundle / _file(graph), graph.opset, WEIGHTS, spans)
+    return tuple(
+        GraphSpec(
+            file=_file(graph),
+            part=graph.name,
+            dialect=graph.dialect,
+            opset=graph.opset,
+            inputs=tuple(graph.inputs),
+            outputs=tuple(graph.outputs),
+        )
+        for graph in graphs
+    )
+
+
+def _file(graph: Dialect) -> str:
+    return f"{graph.name}.onnx" if graph.dialect == "native" else f"{graph.name}.compat.onnx"
+
+
+def _publish(staging: Path, target: Path) -> None:
+    """Flushes everything to the disk, then moves it into place."""
+    for path in (*staging.iterdir(), staging):
+        handle = os.open(path, os.O_RDONLY)
+        os.fsync(handle)
+        os.close(handle)
+    staging.chmod(0o755)  # temporary files and directories are private
+    for path in staging.iterdir():
+        path.chmod(0o644)
+    if target.exists():
+        with tempfile.TemporaryDirectory(prefix=f".{target.name}.", dir=target.parent) as old:
+            os.rename(target, Path(old) / "old")
+            os.rename(staging, target)
+    else:
+        os.rename(staging, target)

@@ -1,0 +1,143 @@
+"""Runs a bundle on ONNX Runtime, on the CPU: the reference, and the engine where no GPU is.
+
+The decoder cache never moves: each cache tensor is bound as input and output of the same memory.
+The step of one token, which is most of an answer, reuses one binding and its buffers. No torch.
+
+C crops, P patches per crop, Q pooled patches per crop, T tokens, D width, V vocabulary,
+G key/value heads, S cache rows (capacity), K head width
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from safetensors.numpy import load_file
+
+from molmo_engine.bundle import EMBEDDING, Bundle, GraphSpec
+from molmo_engine.runtime import Floats, Ints
+
+try:
+    import onnxruntime as ort  # type: ignore[import-untyped, unused-ignore]
+except ImportError as error:
+    raise ImportError("this engine needs onnxruntime: pip install onnxruntime") from error
+
+NATIVE_SINCE = (1, 25)  # the first onnxruntime with a CPU kernel of TensorScatter (opset 24)
+
+
+def best_dialect() -> str:
+    """The dialect that the installed onnxruntime runs; both give the same answers."""
+    version = tuple(int(part) for part in ort.__version__.split(".")[:2])
+    return "native" if version >= NATIVE_SINCE else "compat"
+
+
+class OrtRuntime:
+    """One bundle with one cache. Implements `molmo_engine.runtime.Runtime`.
+
+    threads: for the operators; 0 = one per physical core
+    dialect: "native" or "compat"; None = the best one here
+    """
+
+    def __init__(self, bundle: Bundle, threads: int = 0, dialect: str | None = None) -> None:
+        dialect = dialect or best_dialect()
+        precision = bundle.manifest.precision
+        self.name = f"onnxruntime {ort.__version__} cpu, {dialect} {precision}"
+        self.capacity = bundle.manifest.capacity
+        self._embedding = load_file(bundle.path(EMBEDDING))["embedding"]
+        self._vision = _session(bundle, "vision", dialect, threads)
+        self._decoder = _session(bundle, "decoder", dialect, threads)
+        self._caches = _caches(bundle.graph("decoder", dialect))
+        self._length = 0  # tokens in the cache
+        self._one = _Pass(self._decoder, self._caches, 1)
+
+    def encode(self, crops: Floats, masks: Floats, index: Ints, tokens: int) -> Floats:
+        """(C, P, 588), (C, P), (C, Q) -> (tokens, D), zero where no feature belongs."""
+        source = np.zeros(tokens, np.int64)  # 0 is the graph's row of zeros
+        flat = index.ravel()
+        shown = flat >= 0
+        source[flat[shown]] = 1 + np.flatnonzero(shown)
+        inputs = {"crops": crops.astype(self._embedding.dtype, copy=False), "masks": masks}
+        (features,) = self._vision.run(["features"], {**inputs, "source": source})
+        result: Floats = features.astype(np.float32, copy=False)
+        return result
+
+    def prefill(self, ids: Ints, features: Floats | None) -> Floats:
+        """Forgets the last prompt and reads a new one: (T,), (T, D) -> logits (V,)."""
+        self._forget()
+        call = _Pass(self._decoder, self._caches, len(ids))
+        call.embeddings[0] = self._embedding[ids]
+        if features is not None:
+            call.embeddings[0] += features.astype(self._embedding.dtype, copy=False)
+        return self._run(call, len(ids))
+
+    def step(self, ids: Ints) -> Floats:
+        """Reads more tokens: (n,) -> logits of the last one (V,)."""
+        call = self._one if len(ids) == 1 else _Pass(self._decoder, self._caches, len(ids))
+        call.embeddings[0] = self._embedding[ids]
+        return self._run(call, len(ids))
+
+    def close(self) -> None:
+        """Frees sessions and caches."""
+        del self._one, self._caches, self._decoder, self._vision, self._embedding
+
+    def _run(self, call: _Pass, count: int) -> Floats:
+        end = self._length + count
+        if end > self.capacity:
+            raise ValueError(f"the cache holds {self.capacity} tokens, {end} are needed")
+        call.positions[0] = np.arange(self._length, end)
+        self._decoder.run_with_iobinding(call.binding)
+        self._length = end
+        logits: Floats = call.logits[0]
+        return logits
+
+    def _forget(self) -> None:
+        """Masked rows weigh 0, but 0 times an overflow of the last answer would be NaN."""
+        for cache in self._caches.values():
+            cache[:, :, : self._length] = 0
+        self._length = 0
+
+
+class _Pass:
+    """The buffers of a decoder run over `count` tokens, bound once."""
+
+    def __init__(
+        self, session: ort.InferenceSession, caches: dict[str, npt.NDArray[Any]], count: int
+    ) -> None:
+        shapes = {value.name: value.shape for value in session.get_inputs()}
+        dtype = next(iter(caches.values())).dtype
+        vocabulary = session.get_outputs()[0].shape[-1]
+        self.embeddings = np.empty((1, count, shapes["embeddings"][-1]), dtype)
+        self.positions = np.empty((1, count), np.int64)
+        self.logits: Floats = np.empty((1, vocabulary), np.float32)
+        last = np.array([count - 1])
+        # An OrtValue made of a numpy array on the CPU is that array's memory.
+        self._values = [
+            ort.OrtValue.ortvalue_from_numpy(array)
+            for array in (self.embeddings, self.positions, last, self.logits, *caches.values())
+        ]
+        self._last = last
+        self.binding = session.io_binding()
+        *inputs, logits = self._values[:4]
+        for name, value in zip(("embeddings", "positions", "rows"), inputs, strict=True):
+            self.binding.bind_ortvalue_input(name, value)
+        self.binding.bind_ortvalue_output("logits", logits)
+        for name, value in zip(caches, self._values[4:], strict=True):
+            self.binding.bind_ortvalue_input(name, value)
+            self.binding.bind_ortvalue_output(f"new_{name}", value)
+
+
+def _session(bundle: Bundle, part: str, dialect: str, threads: int) -> ort.InferenceSession:
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = threads
+    path = bundle.path(bundle.graph(part, dialect).file)
+    return ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+
+
+def _caches(decoder: GraphSpec) -> dict[str, npt.NDArray[Any]]:
+    """Keys and values of every layer, (1, G, S, K), by the name of the graph's input."""
+    return {
+        spec.name: np.zeros([int(size) for size in spec.shape], spec.dtype)
+        for spec in decoder.inputs
+        if spec.name.startswith(("keys.", "values."))
+    }
