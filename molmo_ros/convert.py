@@ -165,7 +165,7 @@ def _decode(msg: Any) -> Rgb:
 
 def _fill(msg: Any, pixels: Pixels, encoding: str) -> None:
     data = array.array("B")  # anything else is copied byte by byte in Python by the message
-    data.frombytes(np.ascontiguousarray(pixels).data)
+    data.frombytes(np.ascontiguousarray(pixels).view(np.uint8).data)
     msg.height, msg.width = pixels.shape[:2]
     msg.encoding = encoding
     msg.is_bigendian = int(sys.byteorder == "big")
