@@ -1,0 +1,46 @@
+"""`molmo export`: from a checkpoint to a bundle that a robot can be given."""
+
+from __future__ import annotations
+
+from enum import Enum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+class Precision(str, Enum):
+    """Of the weights in the exported graphs."""
+
+    fp32 = "fp32"
+    fp16 = "fp16"
+
+
+def export(
+    checkpoint: Annotated[
+        Path, typer.Argument(exists=True, file_okay=False, help="A published or trained Molmo.")
+    ],
+    bundle: Annotated[Path, typer.Argument(help="The directory to write.")],
+    precision: Annotated[
+        Precision, typer.Option(help="fp16 for GPUs, fp32 for CPUs.")
+    ] = Precision.fp16,
+    capacity: Annotated[
+        int | None,
+        typer.Option(min=1, help="Most tokens of a question and its answer, picture included."),
+    ] = None,
+) -> None:
+    """Export a checkpoint to a bundle: graphs, weights, tokenizer and a manifest with hashes.
+
+    Needs torch and onnx; running the bundle needs neither.
+
+    Example:  molmo export assets/molmo-tiny my-bundle --precision fp32
+    """
+    from molmo_engine.export import export_bundle
+
+    verdict = export_bundle(checkpoint, bundle, precision=precision.value, capacity=capacity)
+    size = sum(path.stat().st_size for path in bundle.rglob("*") if path.is_file())
+    typer.echo(
+        f"{bundle}: {size / 1e6:.1f} MB, logits within {verdict.logit_error:.1e} of torch's "
+        f"({', '.join(verdict.dialects)})"
+    )
+    typer.echo(f'Try it: molmo ask PICTURE "Point to the red cube." --bundle {bundle}')

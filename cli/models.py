@@ -1,0 +1,58 @@
+"""Opens what a command line names: a bundle, a checkpoint, or the model that comes along."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from molmo_engine.predictor import Predictor
+
+SHIPPED = Path("assets") / "molmo-tiny" / "bundle"
+
+
+class ModelError(ValueError):
+    """A directory that is no model."""
+
+
+def open_model(directory: Path) -> Predictor:
+    """A bundle on this machine's best backend, or a checkpoint in torch on the CPU."""
+    if (directory / "manifest.json").exists():
+        return open_bundle(directory)
+    if (directory / "config.json").exists():
+        return open_checkpoint(directory)
+    raise ModelError(
+        f"{directory}: neither a bundle (manifest.json) nor a checkpoint (config.json)"
+    )
+
+
+def open_bundle(directory: Path | None) -> Predictor:
+    """A bundle; without a name the one that comes with molmo_ros."""
+    from molmo_engine import load
+
+    return load(directory or shipped_bundle())
+
+
+def open_checkpoint(directory: Path) -> Predictor:
+    """A checkpoint in torch: slow, exact, and nothing to export first."""
+    from molmo_engine.predictor import Predictor
+    from molmo_model.config import MolmoConfig
+    from molmo_model.text import Prompter, load_tokenizer
+    from molmo_model.torch_runtime import TorchRuntime
+
+    config = MolmoConfig.from_json(directory / "config.json")
+    prompter = Prompter(load_tokenizer(directory), config)
+    runtime = TorchRuntime.from_checkpoint(directory)
+    return Predictor(runtime, prompter, config, model_id=directory.resolve().name)
+
+
+def shipped_bundle() -> Path:
+    """Molmo-tiny, in the checkout or in an installed ROS package."""
+    checkout = Path(__file__).resolve().parent.parent
+    prefixes = os.environ.get("AMENT_PREFIX_PATH", "").split(os.pathsep)
+    shares = [Path(prefix) / "share" / "molmo_ros" for prefix in prefixes if prefix]
+    for place in (checkout, *shares):
+        if (place / SHIPPED / "manifest.json").exists():
+            return place / SHIPPED
+    raise ModelError(f"molmo_ros was installed without {SHIPPED}: name a bundle with --bundle DIR")
