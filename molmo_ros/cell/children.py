@@ -44,11 +44,15 @@ class Children:
         """Raises ChildError with the last words of a node that has ended by itself."""
         for module, process in self._processes.items():
             if process.poll() is not None:
-                log = self._log(module)
-                words = "\n".join(log.read_text(errors="replace").splitlines()[-TAIL:])
                 raise ChildError(
-                    f"{module} ended with status {process.returncode}. Its log ({log}):\n{words}"
+                    f"{module} ended with status {process.returncode}. {self.last_words(module)}"
                 )
+
+    def last_words(self, module: str) -> str:
+        """The end of a node's log."""
+        log = self._log(module)
+        lines = log.read_text(errors="replace").splitlines()[-TAIL:]
+        return f"Its log ({log}) ends:\n" + "\n".join(lines)
 
     def __enter__(self) -> Children:
         return self

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import rclpy
-from lifecycle_msgs.msg import State
-from lifecycle_msgs.srv import GetState
+from lifecycle_msgs.msg import Transition
+from lifecycle_msgs.srv import ChangeState
 from rclpy.action import ActionClient
 from rclpy.node import Node
 from rclpy.task import Future
@@ -44,24 +44,23 @@ class Client:
         """check: called while waiting; raises to give up."""
         self._node = node
         self._check = check
-        self._state = node.create_client(GetState, "molmo/get_state")
+        self._change = node.create_client(ChangeState, "molmo/change_state")
         self._action = ActionClient(node, Ask, "molmo/ask")
         self._pictures: list[Image] = []
         node.create_subscription(Image, "molmo/annotated", self._pictures.append, 1)
 
-    def wait_until_active(self, patience_s: float) -> None:
-        """Returns when the node takes questions."""
+    def bring_up(self, patience_s: float) -> bool:
+        """Configures and activates the node, as a lifecycle manager would; false if it refuses."""
         deadline = time.monotonic() + patience_s
-        label = "unknown"
-        while time.monotonic() < deadline:
-            if self._state.service_is_ready() and self._action.server_is_ready():
-                future = self._state.call_async(GetState.Request())
-                current = self._wait(future, deadline - time.monotonic()).current_state
-                if current.id == State.PRIMARY_STATE_ACTIVE:
-                    return
-                label = current.label
+        while not (self._change.service_is_ready() and self._action.server_is_ready()):
+            if time.monotonic() > deadline:
+                raise ClientError(f"no node has come up within {patience_s:g} s")
             self._pause()
-        raise ClientError(f"the node is not active after {patience_s:g} s; its state: {label}")
+        for transition in (Transition.TRANSITION_CONFIGURE, Transition.TRANSITION_ACTIVATE):
+            request = ChangeState.Request(transition=Transition(id=transition))
+            if not self._wait(self._change.call_async(request), patience_s).success:
+                return False
+        return True
 
     def ask(self, prompt: str, timeout_s: float, on_words: Callable[[str], None]) -> Reply:
         """Asks a question; on_words is given the answer's words as they come."""

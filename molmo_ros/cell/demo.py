@@ -29,6 +29,7 @@ from molmo_ros.msg import Answer, Waypoint
 
 SEED = 0
 NAMESPACE = "/demo"
+MOLMO = "molmo_ros.molmo_node"
 START_S = 60.0  # for the nodes to come up on a slow machine
 ANSWER_S = 30.0
 FRAME_WAIT_S = 10.0  # the first frame may still be on its way when the first question is asked
@@ -66,7 +67,8 @@ def run_demo(
         try:
             node = rclpy.create_node("demo", namespace=NAMESPACE)
             client = Client(node, children.check)
-            client.wait_until_active(START_S)
+            if not client.bring_up(START_S):
+                raise DemoError(f"{MOLMO} does not start. {children.last_words(MOLMO)}")
             usual = truth.questions() if truth else PROMPTS_FOR_RECORDINGS
             for number, prompt in enumerate(prompts or usual, 1):
                 _show(client, prompt, truth, output / f"{number}_{_slug(prompt)}.png")
@@ -96,7 +98,7 @@ def _prepare_transport() -> None:
 
 
 def _start_molmo(children: Children, bundle: Path, bag: Path | None) -> None:
-    parameters = {"bundle": bundle, "autostart": True, "frame_wait_s": FRAME_WAIT_S}
+    parameters = {"bundle": bundle, "frame_wait_s": FRAME_WAIT_S}
     remaps = {}
     if bag:
         topics = Recording(bag).topics
@@ -105,7 +107,7 @@ def _start_molmo(children: Children, bundle: Path, bag: Path | None) -> None:
         # The player publishes below the demo's namespace: nobody takes it for a real camera.
         remaps = {name: topic.lstrip("/") for name, topic in streams.items() if topic}
     print(f"Molmo: {bundle}", flush=True)
-    children.start("molmo_ros.molmo_node", parameters=parameters, remaps=remaps)
+    children.start(MOLMO, parameters=parameters, remaps=remaps)
 
 
 def _start_camera(children: Children, seed: int, bag: Path | None) -> Truth | None:
