@@ -198,8 +198,7 @@ def _bridge(depth_m: Depth, pixel: Pixel, camera: Camera) -> Surface | None:
     for angle in HOLE_HALF_ANGLES:
         window = _cut(depth_m, pixel, camera, angle)
         around = window.valid & ~_connected(window)  # a speck in the hole is no depth
-        quadrants = np.unique((window.offsets[around] > 0) @ (1, 2))
-        if around.sum() < 2 * MIN_POINTS or len(quadrants) < 4:
+        if around.sum() < 2 * MIN_POINTS or not _surrounds(window.offsets[around]):
             continue
         fit = _fit(window, around)
         if fit is None:
@@ -209,6 +208,12 @@ def _bridge(depth_m: Depth, pixel: Pixel, camera: Camera) -> Surface | None:
             return None
         return _describe(window, fit, around)
     return None
+
+
+def _surrounds(offsets: Array) -> bool:
+    """Whether pixels at (N, 2) offsets lie in all four quarters around the wanted one."""
+    diagonal = offsets[(np.abs(offsets) > 0.5).all(axis=1)]
+    return len(np.unique((diagonal > 0) @ (1, 2))) == 4
 
 
 def _describe(window: _Window, fit: _Fit, own: Mask) -> Surface:

@@ -1,4 +1,5 @@
 import array
+import io
 from types import SimpleNamespace
 
 import cv2
@@ -6,6 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image
 from rosbags.image import message_to_cvimage
 
 from molmo_ros import convert
@@ -112,6 +114,15 @@ def test_png_is_read_exactly_and_jpeg_nearly():
     np.testing.assert_array_equal(to_rgb(compressed(rgb, ".png")), rgb)
     # one colour all over: only JPEG's rounding of YCrCb is left
     assert np.abs(to_rgb(compressed(rgb, ".jpg")).astype(int) - rgb).max() <= 3
+
+
+def test_pixels_stay_where_the_camera_saw_them_whatever_exif_says():
+    exif = Image.Exif()
+    exif[0x0112] = 6  # orientation: turn by 90 degrees
+    file = io.BytesIO()
+    Image.new("RGB", (60, 40)).save(file, "jpeg", exif=exif)
+    msg = SimpleNamespace(format="jpeg", data=array.array("B", file.getvalue()))
+    assert to_rgb(msg).shape == (40, 60, 3)
 
 
 @pytest.mark.parametrize("data", [b"", b"not a picture", b"\xff\xd8\xff\xe0 cut"])
