@@ -50,7 +50,7 @@ class Truth:
     def questions(self) -> list[str]:
         """Three questions that this scene has an answer to."""
         names = Counter(thing.name for thing in self.scene.objects)
-        name = min(names, key=lambda name: (names[name] > 1, list(names).index(name)))
+        name = min(names, key=lambda name: (names[name] > 1, not name.endswith("cube")))
         shapes = Counter(thing.shape for thing in self.scene.objects)
         shape = max(SHAPES, key=lambda shape: shapes[shape])
         return [
