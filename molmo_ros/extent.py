@@ -12,16 +12,15 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 
 from molmo_ros.camera import Camera
 from molmo_ros.depth import Depth, Mask, Pixel, nearest_pixel
 from molmo_ros.planes import Array, Plane, depth_noise
 
 REACH_M = 0.12  # from the waypoint; a longer patch is cut here: no gripper spans it
-GRID = 32  # at most about this many steps from the waypoint to the border
+GRID = 24  # steps from the waypoint to there: cells of 5 mm
 ON_PLANE_M = 0.004  # a point may be this far off the plane; more where depth is noisier
-CROSSING = 0.8  # slope against the plane of what only crosses it: a table under a leaning box
+CROSSING = 0.8  # sine of the angle to the plane at which a surface only crosses it
 ROUND = 1.2  # length by width; below, the patch has no longest direction
 
 
@@ -51,21 +50,25 @@ def measure_extent(
     support: Plane | None,
 ) -> Extent | None:
     """The patch of `plane` around a waypoint, without the support unless it lies on that."""
-    points, centre = _grid_points(depth_m, pixel, float(position[2]), camera)
-    tolerance = np.maximum(ON_PLANE_M, 2 * depth_noise(points[..., 2]))
-    heights = plane.heights(points)
+    points, centre, step = _grid_points(depth_m, pixel, float(position[2]), camera)
+    noise = depth_noise(points[..., 2])
+    tolerance = np.maximum(ON_PLANE_M, 2 * noise)
     # Unknown depth is NaN, and NaN is within no tolerance.
-    on_patch = (np.abs(heights) <= tolerance) & _follows(heights, points)
+    on_patch = np.linalg.norm(points - position, axis=2) <= REACH_M
+    heights = plane.heights(points)
+    on_patch &= (np.abs(heights) <= tolerance) & _follows(heights, points, 1.5 * noise)
     if support is not None and abs(float(support.heights(position))) > 2 * ON_PLANE_M:
         on_patch &= np.abs(support.heights(points)) > tolerance
     patch = _around(centre, on_patch)
-    return None if patch is None else _rectangle(points[patch], plane)
+    if patch is None:
+        return None
+    return _rectangle(points[patch], plane, step * float(position[2]) / camera.focal)
 
 
 def _grid_points(
     depth_m: Depth, pixel: Pixel, z: float, camera: Camera
-) -> tuple[Array, tuple[int, int]]:
-    """Points (h, w, 3) of every n-th pixel within reach, and where in it the waypoint is."""
+) -> tuple[Array, tuple[int, int], int]:
+    """Points (h, w, 3) of every n-th pixel within reach, where in it the waypoint is, and n."""
     u, v = nearest_pixel(pixel, depth_m)
     radius = max(2, round(REACH_M * camera.focal / z))
     step = max(1, radius // GRID)
@@ -76,25 +79,26 @@ def _grid_points(
     uv = np.stack(np.meshgrid(columns, rows), axis=-1)
     directions = camera.directions(uv.reshape(-1, 2)).reshape(*uv.shape[:2], 3)
     points = directions * depth_m[np.ix_(rows, columns)][..., None]
-    return points, (int(np.searchsorted(rows, v)), int(np.searchsorted(columns, u)))
+    return points, (int(np.searchsorted(rows, v)), int(np.searchsorted(columns, u))), step
 
 
-def _follows(heights: Array, points: Array) -> Mask:
+def _follows(heights: Array, points: Array, noise: Array) -> Mask:
     """Where a surface runs along the plane, on one side at least, both across and down."""
-    gentle_x = _is_gentle(heights[:, 1:] - heights[:, :-1], points[:, 1:] - points[:, :-1])
-    gentle_y = _is_gentle(heights[1:] - heights[:-1], points[1:] - points[:-1])
     x: Mask = np.zeros(heights.shape, np.bool_)
     y = x.copy()
-    x[:, 1:] |= gentle_x
-    x[:, :-1] |= gentle_x
-    y[1:] |= gentle_y
-    y[:-1] |= gentle_y
+    gentle = _is_gentle(np.diff(heights, axis=1), np.diff(points, axis=1), noise[:, 1:])
+    x[:, 1:] |= gentle
+    x[:, :-1] |= gentle
+    gentle = _is_gentle(np.diff(heights, axis=0), np.diff(points, axis=0), noise[1:])
+    y[1:] |= gentle
+    y[:-1] |= gentle
     x &= y
     return x
 
 
-def _is_gentle(rise: Array, travel: Array) -> Mask:
-    return np.asarray(np.square(rise) <= CROSSING**2 * np.square(travel).sum(axis=2), np.bool_)
+def _is_gentle(rise: Array, travel: Array, noise: Array) -> Mask:
+    allowed = np.maximum(CROSSING * np.linalg.norm(travel, axis=2), noise)
+    return np.asarray(np.abs(rise) <= allowed, np.bool_)
 
 
 def _around(centre: tuple[int, int], on_patch: Mask) -> Mask | None:
@@ -106,14 +110,14 @@ def _around(centre: tuple[int, int], on_patch: Mask) -> Mask | None:
     return labels == label if label else None
 
 
-def _rectangle(points: npt.NDArray[np.float64], plane: Plane) -> Extent:
-    """The smallest rectangle on the plane around (N, 3) points."""
+def _rectangle(points: Array, plane: Plane, cell_m: float) -> Extent:
+    """The smallest rectangle on the plane around (N, 3) points, each the centre of a cell."""
     across = np.cross(plane.normal, (0.0, 1.0, 0.0))
     if np.linalg.norm(across) < 1e-3:
         across = np.cross(plane.normal, (1.0, 0.0, 0.0))
     basis = np.stack([across, np.cross(plane.normal, across)]) / np.linalg.norm(across)
     (_, sides, degrees) = cv2.minAreaRect((points @ basis.T).astype(np.float32))
     angle = np.radians(degrees if sides[0] >= sides[1] else degrees + 90)
-    along, width = max(sides), min(sides)
+    along, width = max(sides) + cell_m, min(sides) + cell_m
     direction = np.array([np.cos(angle), np.sin(angle)]) @ basis
     return Extent(along, width, direction if along > ROUND * width else None)

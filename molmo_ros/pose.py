@@ -18,12 +18,13 @@ ANY_TURN_VARIANCE = np.pi**2 / 12
 def approach_axes(normal: Array, along: Array) -> Array:
     """Axes (3, 3) with z into the surface and x as near to `along` as the surface allows.
 
-    A surface seen edge-on along `along` takes the image's y axis instead.
+    Where `along` is the normal itself, x is as near as possible to the next axis of the frame.
     """
     z = -normal
     x = along - (along @ z) * z
     if np.linalg.norm(x) < 1e-6:
-        x = np.array([0.0, 1.0, 0.0]) - z[1] * z
+        other = np.eye(3)[np.abs(z).argmin()]
+        x = other - (other @ z) * z
     x = x / np.linalg.norm(x)
     return np.column_stack([x, np.cross(z, x), z])
 
