@@ -139,7 +139,7 @@ def _read_manifest(directory: Path) -> Manifest:
 
 def _check_file(directory: Path, name: str, wanted: str | None) -> None:
     path = directory / name
-    if Path(name).name != name:
+    if Path(name).is_absolute() or ".." in Path(name).parts:
         raise BundleError(f"{directory}: names a file outside itself: {name!r}. Do not use it")
     if wanted is None:
         raise BundleError(

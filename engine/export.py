@@ -25,7 +25,7 @@ from molmo_engine.bundle import (
     sha256,
 )
 from molmo_engine.export_decoder import write_decoder
-from molmo_engine.export_graph import Array, WeightFile
+from molmo_engine.export_graph import Array, ExportError, WeightFile
 from molmo_engine.export_ops import Compat, Dialect, Native
 from molmo_engine.export_vision import write_vision
 from molmo_engine.verify import Verdict, verify_bundle
@@ -49,13 +49,13 @@ def export_bundle(
     precision: of weights and caches, "fp32" or "fp16"
     capacity:  rows of the decoder cache, static in the graph; None = what the config can need
 
-    Raises VerifyError, and leaves nothing behind, when the graphs differ from torch.
+    Raises ExportError for what cannot be exported as asked, and VerifyError when the graphs
+    differ from torch; then nothing is left behind.
     """
     checkpoint, target = Path(checkpoint_dir), Path(bundle_dir).absolute()
     if precision not in PRECISIONS:
-        raise ValueError(f"precision {precision!r}: wanted one of {', '.join(PRECISIONS)}")
-    if target.exists() and any(target.iterdir()) and not (target / MANIFEST).exists():
-        raise FileExistsError(f"{target}: is not empty and no bundle; choose another directory")
+        raise ExportError(f"precision {precision!r}: wanted one of {', '.join(PRECISIONS)}")
+    _check_target(target)
     config = MolmoConfig.from_json(checkpoint / "config.json")
     capacity = needed_capacity(config) if capacity is None else capacity
     _check_capacity(config, capacity)
@@ -88,10 +88,16 @@ def largest_image(crops: CropConfig) -> int:
     return crops.pooled_per_side * (crops.pooled_per_side + 1) + 2 + fine + 2
 
 
+def _check_target(target: Path) -> None:
+    is_free = not target.exists() or (target.is_dir() and not any(target.iterdir()))
+    if not is_free and not (target / MANIFEST).is_file():
+        raise ExportError(f"{target}: is there and no bundle; choose another directory")
+
+
 def _check_capacity(config: MolmoConfig, capacity: int) -> None:
     smallest, largest = 1 + largest_image(config.crops) + 1, config.decoder.max_positions
     if not smallest < capacity <= largest:
-        raise ValueError(
+        raise ExportError(
             f"capacity {capacity}: a picture of this model takes up to {smallest} cache rows "
             f"before the question, and it knows {largest} positions; choose between the two"
         )

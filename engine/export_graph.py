@@ -26,6 +26,10 @@ Shape = Sequence[int | str]  # a word is a dynamic dimension
 Spans = dict[str, tuple[int, int]]  # offset and length in bytes of each tensor of a file
 
 
+class ExportError(ValueError):
+    """A checkpoint or a target that cannot become a bundle as asked."""
+
+
 class WeightFile:
     """Collects the weights of several graphs under one name each, then writes them once."""
 
@@ -41,7 +45,7 @@ class WeightFile:
         with np.errstate(over="ignore"):
             stored = np.ascontiguousarray(array, self.dtype)
         if not np.isfinite(stored).all():
-            raise ValueError(f"{name}: values do not fit {self.dtype}; export with fp32")
+            raise ExportError(f"{name}: values do not fit {self.dtype}; export with fp32")
         self._arrays[name] = stored
 
     def write(self, path: Path) -> Spans:

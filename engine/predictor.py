@@ -20,7 +20,7 @@ from molmo_engine.runtime import Floats, Ints, Runtime
 from molmo_engine.writing import Writing
 from molmo_model.config import MolmoConfig
 from molmo_model.image import ImageInputs, prepare_image
-from molmo_model.text import Prompter
+from molmo_model.text import Prompter, PromptError
 
 Rgb = npt.NDArray[np.uint8]
 
@@ -45,8 +45,8 @@ class Predictor:
     def stream(self, rgb: Rgb, prompt: str, options: AskOptions | None = None) -> Iterator[Event]:
         """Answers piece by piece; the last event is Done. Closing the iterator cancels.
 
-        rgb: (H, W, 3) uint8. Raises ValueError at once for a bad picture, an empty prompt, or a
-        prompt that does not fit the engine.
+        rgb: (H, W, 3) uint8. Raises at once: ValueError for anything else, PromptError for an
+        empty prompt or one that does not fit the engine.
         """
         clock = _Clock()
         image = prepare_image(rgb, self.config)
@@ -70,11 +70,9 @@ class Predictor:
 
     def _room(self, prompt_tokens: int, options: AskOptions) -> int:
         """How many tokens the answer may have."""
-        if options.max_new_tokens < 1:
-            raise ValueError(f"max_new_tokens is {options.max_new_tokens}: wanted at least 1")
         room = self.runtime.capacity - prompt_tokens
         if room < 1:
-            raise ValueError(
+            raise PromptError(
                 f"the prompt takes {prompt_tokens} tokens with its picture, the engine holds "
                 f"{self.runtime.capacity}, and the answer needs some: ask in fewer words, or "
                 "export the model with a larger capacity"

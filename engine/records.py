@@ -16,6 +16,10 @@ class AskOptions:
 
     max_new_tokens: int = 200  # the published generation length
 
+    def __post_init__(self) -> None:
+        if self.max_new_tokens < 1:
+            raise ValueError(f"max_new_tokens is {self.max_new_tokens}: wanted at least 1")
+
 
 @dataclass(frozen=True)
 class Token:

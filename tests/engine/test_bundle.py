@@ -1,0 +1,103 @@
+"""A damaged, changed, incomplete or too new bundle is refused in words that help."""
+
+from __future__ import annotations
+
+import json
+import shutil
+
+import pytest
+from bundles import tiny_bundle
+
+import molmo_engine
+from molmo_engine.bundle import MANIFEST, Bundle, BundleError
+
+FILES = sorted(path.name for path in tiny_bundle().iterdir() if path.name != MANIFEST)
+
+
+@pytest.fixture
+def copy(tmp_path):
+    return shutil.copytree(tiny_bundle(), tmp_path / "bundle")
+
+
+def edit_manifest(bundle, **changes):
+    raw = json.loads((bundle / MANIFEST).read_text())
+    (bundle / MANIFEST).write_text(json.dumps({**raw, **changes}))
+
+
+def refusal(bundle) -> str:
+    """What `open` says; loading must say the same before it runs anything."""
+    with pytest.raises(BundleError) as found:
+        Bundle.open(bundle)
+    with pytest.raises(BundleError) as again:
+        molmo_engine.load(bundle)
+    assert str(again.value) == str(found.value)
+    return str(found.value)
+
+
+def test_a_whole_bundle_opens(copy):
+    bundle = Bundle.open(str(copy))
+    assert {graph.file for graph in bundle.manifest.graphs} == {
+        "vision.onnx",
+        "decoder.onnx",
+        "vision.compat.onnx",
+        "decoder.compat.onnx",
+    }
+    assert bundle.graph("decoder", "native").inputs[0].shape == (1, "tokens", 64)
+
+
+def test_a_missing_directory_names_the_export_command(tmp_path):
+    message = refusal(tmp_path / "nowhere")
+    assert "nowhere: is no bundle" in message
+    assert f"molmo export CHECKPOINT {tmp_path / 'nowhere'}" in message
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_a_missing_file_is_named(copy, name):
+    (copy / name).unlink()
+    assert f"{name}: is missing" in refusal(copy)
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_a_changed_byte_is_noticed_in_every_file(copy, name):
+    content = bytearray((copy / name).read_bytes())
+    content[len(content) // 2] ^= 1
+    (copy / name).write_bytes(content)
+    assert f"{name}: is damaged or was changed" in refusal(copy)
+
+
+def test_a_truncated_file_is_noticed(copy):
+    with (copy / "weights.safetensors").open("r+b") as file:
+        file.truncate(1000)
+    assert "weights.safetensors: is damaged" in refusal(copy)
+
+
+def test_a_newer_format_asks_for_an_update(copy):
+    edit_manifest(copy, format=2)
+    assert "has bundle format 2, this version reads 1. Update molmo_ros" in refusal(copy)
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{", '{"format": 1}', '{"format": 1, "graphs": 3}'])
+def test_a_damaged_manifest_is_refused(copy, text):
+    (copy / MANIFEST).write_text(text)
+    assert "manifest.json: is damaged" in refusal(copy)
+
+
+def test_a_file_without_a_hash_is_not_trusted(copy):
+    files = json.loads((copy / MANIFEST).read_text())["files"]
+    del files["weights.safetensors"]
+    edit_manifest(copy, files=files)
+    assert "has no hash of weights.safetensors" in refusal(copy)
+
+
+@pytest.mark.parametrize("name", ["../secret", "/etc/hostname", "plans/../../secret"])
+def test_a_manifest_cannot_name_files_outside(copy, name):
+    files = json.loads((copy / MANIFEST).read_text())["files"]
+    edit_manifest(copy, files={**files, name: "0" * 64})
+    assert "names a file outside itself" in refusal(copy)
+
+
+def test_a_dialect_that_is_not_there_is_an_error(copy):
+    graphs = json.loads((copy / MANIFEST).read_text())["graphs"]
+    edit_manifest(copy, graphs=[graph for graph in graphs if graph["dialect"] == "compat"])
+    with pytest.raises(BundleError, match="no decoder graph in the native dialect"):
+        Bundle.open(copy).graph("decoder", "native")
