@@ -40,7 +40,7 @@ class Reply:
 class Client:
     """One client of one node; `molmo` in the node's namespace."""
 
-    def __init__(self, node: Node, check: Callable[[], None]) -> None:
+    def __init__(self, node: Node, check: Callable[[], None] = lambda: None) -> None:
         """check: called while waiting; raises to give up."""
         self._node = node
         self._check = check
@@ -49,8 +49,8 @@ class Client:
         self._pictures: list[Image] = []
         node.create_subscription(Image, "molmo/annotated", self._pictures.append, 1)
 
-    def bring_up(self, patience_s: float) -> bool:
-        """Configures and activates the node, as a lifecycle manager would; false if it refuses."""
+    def bring_up(self, patience_s: float) -> None:
+        """Configures and activates the node, as a lifecycle manager would."""
         deadline = time.monotonic() + patience_s
         while not (self._change.service_is_ready() and self._action.server_is_ready()):
             if time.monotonic() > deadline:
@@ -59,8 +59,7 @@ class Client:
         for transition in (Transition.TRANSITION_CONFIGURE, Transition.TRANSITION_ACTIVATE):
             request = ChangeState.Request(transition=Transition(id=transition))
             if not self._wait(self._change.call_async(request), patience_s).success:
-                return False
-        return True
+                raise ClientError("the node cannot start; its log says why")
 
     def ask(self, prompt: str, timeout_s: float, on_words: Callable[[str], None]) -> Reply:
         """Asks a question; on_words is given the answer's words as they come."""

@@ -7,31 +7,22 @@ itself; what goes wrong is an exception with a sentence.
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
-import cv2
-import numpy as np
 import rclpy
 from ament_index_python.packages import PackageNotFoundError, get_package_share_directory
 from rclpy.signals import SignalHandlerOptions
 
-from molmo_ros import convert
 from molmo_ros.cell.children import Children
-from molmo_ros.cell.client import Client, Reply
+from molmo_ros.cell.client import Client, ClientError
+from molmo_ros.cell.guest import SEED, START_S, visit
 from molmo_ros.cell.recording import Recording
 from molmo_ros.cell.truth import Truth
-from molmo_ros.ending import Ending
-from molmo_ros.geometry import Status
-from molmo_ros.msg import Answer, Waypoint
 
-SEED = 25  # a red cube, two spheres and three other things
 NAMESPACE = "/demo"
 MOLMO = "molmo_ros.molmo_node"
-START_S = 60.0  # for the nodes to come up on a slow machine
-ANSWER_S = 30.0
 FRAME_WAIT_S = 10.0  # the first frame may still be on its way when the first question is asked
 PROMPTS_FOR_RECORDINGS = (
     "Point to the objects.",
@@ -67,11 +58,11 @@ def run_demo(
         try:
             node = rclpy.create_node("demo", namespace=NAMESPACE)
             client = Client(node, children.check)
-            if not client.bring_up(START_S):
-                raise DemoError(f"{MOLMO} does not start. {children.last_words(MOLMO)}")
+            client.bring_up(START_S)
             usual = truth.questions() if truth else PROMPTS_FOR_RECORDINGS
-            for number, prompt in enumerate(prompts or usual, 1):
-                _show(client, prompt, truth, output / f"{number}_{_slug(prompt)}.png")
+            visit(client, prompts or usual, truth, output)
+        except ClientError as error:
+            raise DemoError(f"{error}. {children.last_words(MOLMO)}") from error
         finally:
             rclpy.try_shutdown()
 
@@ -121,56 +112,3 @@ def _start_camera(children: Children, seed: int, bag: Path | None) -> Truth | No
     names = ", ".join(thing.name for thing in truth.scene.objects)
     print(f"Camera: simulated; on its table (scene {seed}): {names}", flush=True)
     return truth
-
-
-def _show(client: Client, prompt: str, truth: Truth | None, file: Path) -> None:
-    """Asks one question and prints all that comes back."""
-    print(f"\n> {prompt}\n  ", end="", flush=True)
-    reply = client.ask(prompt, ANSWER_S, lambda words: print(words, end="", flush=True))
-    print()
-    answer = reply.answer
-    if answer.status not in (Answer.OK, Answer.NO_POINT):
-        raise DemoError(
-            f"the answer ended as {Ending(answer.status).name}: {answer.message}. "
-            f"The nodes' logs are in {file.parent}"
-        )
-    for waypoint in answer.waypoints:
-        print(f"  {_describe(waypoint, truth)}")
-    first = f"first waypoint after {answer.first_waypoint_ms:.0f} ms, "
-    print(f"  ({first if answer.waypoints else ''}all after {answer.total_ms:.0f} ms)")
-    if _save(reply, file):
-        print(f"  {file}", flush=True)
-
-
-def _describe(waypoint: Waypoint, truth: Truth | None) -> str:
-    """Where a waypoint is and, where the truth is known, how far from it."""
-    position = waypoint.pose.pose.position
-    xyz = np.array([position.x, position.y, position.z])
-    if waypoint.status != Waypoint.OK:
-        status = Status(waypoint.status).name
-        return f"{waypoint.label}: pixel ({waypoint.u:.0f}, {waypoint.v:.0f}), {status}"
-    place = ", ".join(f"{value:+.3f}" for value in xyz)
-    text = f"{waypoint.label}: ({place}) m in {waypoint.header.frame_id}"
-    if truth is None:
-        return text
-    if (miss := truth.miss(xyz, waypoint.label)) is None:
-        return f"{text}; there is no {waypoint.label}"
-    return (
-        f"{text}; {miss.surface_mm:.1f} mm from the true surface of the {miss.name}, "
-        f"{miss.centre_mm:.1f} mm from its middle"
-    )
-
-
-def _save(reply: Reply, file: Path) -> bool:
-    """Writes the node's annotated picture; false when there is none."""
-    if reply.picture is None:
-        return False
-    rgb = convert.to_rgb(reply.picture)
-    if not cv2.imwrite(str(file), rgb[:, :, ::-1]):
-        raise DemoError(f"{file}: cannot be written")
-    return True
-
-
-def _slug(prompt: str) -> str:
-    """A prompt as part of a file name."""
-    return re.sub(r"\W+", "_", prompt.lower()).strip("_")[:40]
