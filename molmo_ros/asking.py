@@ -13,6 +13,7 @@ from contextlib import closing
 from dataclasses import dataclass, field, replace
 from time import monotonic
 
+from molmo_engine.predictor import Predictor, PromptError
 from molmo_engine.records import Answer, AskOptions, Done, PointFound, Token
 from molmo_ros.convert import ConvertError
 from molmo_ros.ending import Ended, Ending
@@ -82,7 +83,11 @@ Progress = Callable[[Reply], None]
 
 
 def answer(
-    question: Question, predictor, eyes: Eyes, parameters: Parameters, on_progress: Progress
+    question: Question,
+    predictor: Predictor,
+    eyes: Eyes,
+    parameters: Parameters,
+    on_progress: Progress,
 ) -> Reply:
     """Answers a question about the newest frame; on_progress sees the reply grow."""
     reply = Reply(question)
@@ -96,6 +101,8 @@ def answer(
         reply.end(ended.ending, str(ended))
     except ConvertError as error:
         reply.end(Ending.BAD_FRAME, str(error))
+    except PromptError as error:
+        reply.end(Ending.BAD_PROMPT, str(error))
     except Exception as error:  # an engine may raise anything, and must not take the node along
         log.exception("the engine failed on %r", question.prompt)
         reply.end(Ending.ENGINE_ERROR, f"{type(error).__name__}: {error}")
@@ -104,13 +111,13 @@ def answer(
 
 def _look(reply: Reply, eyes: Eyes, parameters: Parameters) -> None:
     """Takes the frame of the question and opens it."""
-    if not reply.question.prompt.strip():
-        raise Ended(Ending.BAD_PROMPT, "the prompt is empty: ask something about the image")
     reply.frame = eyes.look(parameters, reply.question.check)
     reply.view = open_frame(reply.frame, rectified=parameters.rectified)
 
 
-def _listen(reply: Reply, predictor, options: AskOptions, on_progress: Progress) -> None:
+def _listen(
+    reply: Reply, predictor: Predictor, options: AskOptions, on_progress: Progress
+) -> None:
     """Collects text and points until the model is done or the question ends."""
     started_s = monotonic()
     reply.wait_ms = 1e3 * (started_s - reply.question.asked_s)

@@ -21,6 +21,12 @@ from rclpy.node import Node
 from rclpy.parameter import Parameter
 
 ROS_PREFIXES = ("qos_overrides.",)  # overrides that rclpy itself declares, if and when it wants
+KINDS = {
+    bool: "true or false",
+    int: "a whole number",
+    float: "a number with a decimal point",
+    str: "a string",
+}
 
 
 class ParameterError(ValueError):
@@ -70,7 +76,7 @@ class Parameters:
         between=(0.0, 3600.0),
     )
     frame_wait_s: float = parameter(
-        1.0,
+        0.5,
         "How long a question waits for a fresh image, and for its depth where depth is published.",
         between=(0.0, 60.0),
     )
@@ -118,8 +124,7 @@ def _complaints(field: dataclasses.Field, value: Any) -> list[str]:
     """What is wrong with the value of one parameter: nothing or one sentence."""
     wanted = type(field.default)
     if type(value) is not wanted:
-        hint = f", write {value}.0" if wanted is float and type(value) is int else ""
-        return [f"{field.name}: got {value!r}, wanted a {wanted.__name__}{hint}"]
+        return [f"{field.name}: got {value!r}, wanted {KINDS[wanted]}"]
     low_high, choices = field.metadata["between"], field.metadata["choices"]
     if low_high and not low_high[0] <= value <= low_high[1]:
         return [f"{field.name}: got {value!r}, wanted {low_high[0]} to {low_high[1]}"]

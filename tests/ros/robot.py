@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from array import array
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -16,17 +17,20 @@ import rclpy
 from action_msgs.msg import GoalStatus
 from lifecycle_msgs.msg import Transition
 from lifecycle_msgs.srv import ChangeState, GetState
+from rcl_interfaces.srv import SetParameters
 from rclpy.action import ActionClient
+from rclpy.duration import Duration
 from rclpy.executors import SingleThreadedExecutor
+from rclpy.parameter import Parameter
 from rclpy.qos import qos_profile_sensor_data
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
+from std_msgs.msg import Header
 
 from molmo_ros.action import Ask
 
 PATIENCE_S = 20.0  # for anything that should come at once; only a broken node lets it pass
 FRAME_ID = "wrist_optical_frame"
-HEIGHT, WIDTH, FOCAL = 240, 320, 260.0
-TABLE_M = 0.8
+SERIAL = itertools.count()  # two nodes of one name would share a logger
 
 TRANSITIONS = {
     "configure": Transition.TRANSITION_CONFIGURE,
@@ -34,6 +38,21 @@ TRANSITIONS = {
     "deactivate": Transition.TRANSITION_DEACTIVATE,
     "cleanup": Transition.TRANSITION_CLEANUP,
 }
+
+
+@dataclass(frozen=True)
+class Shot:
+    """What the camera sees: rgb (H, W, 3) uint8, depth_m (H, W) along z, k (3, 3)."""
+
+    rgb: np.ndarray
+    depth_m: np.ndarray
+    k: np.ndarray
+
+
+def bare_table() -> Shot:
+    """Grey everywhere, 0.8 m away. Small: larger raw images need larger DDS segments."""
+    k = np.array([[260.0, 0, 159.5], [0, 260.0, 119.5], [0, 0, 1]])
+    return Shot(np.full((240, 320, 3), 90, np.uint8), np.full((240, 320), 0.8), k)
 
 
 class NodeProcess:
@@ -61,7 +80,11 @@ class NodeProcess:
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self.process.poll() is None:
+        if self.process.poll() is not None:
+            return
+        try:  # a killed process stays in DDS discovery for a while, and in the next test's way
+            self.stop()
+        except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait()
 
@@ -73,8 +96,8 @@ def _yaml(value: object) -> str:
 class Robot:
     """Publishes camera pictures and asks questions, from the process of the test."""
 
-    def __init__(self) -> None:
-        self.node = rclpy.create_node("robot")
+    def __init__(self, namespace: str = "") -> None:
+        self.node = rclpy.create_node(f"robot_{next(SERIAL)}", namespace=namespace)
         self._image = self.node.create_publisher(Image, "image", qos_profile_sensor_data)
         self._jpeg = self.node.create_publisher(
             CompressedImage, "image/compressed", qos_profile_sensor_data
@@ -84,6 +107,8 @@ class Robot:
         self._change = self.node.create_client(ChangeState, "molmo/change_state")
         self._state = self.node.create_client(GetState, "molmo/get_state")
         self.client = ActionClient(self.node, Ask, "molmo/ask")
+        self._parameters = self.node.create_client(SetParameters, "molmo/set_parameters")
+        self.filmed: list[Header] = []
         self._executor = SingleThreadedExecutor()
         self._executor.add_node(self.node)
         self._film = None
@@ -100,10 +125,12 @@ class Robot:
             self._executor.spin_once(0.02)
         return result
 
-    def film(self, **picture: object) -> None:
-        """Publishes pictures at 30 Hz from now on, whenever this side spins."""
+    def film(self, shot: Shot, **how: object) -> None:
+        """Publishes a shot at 30 Hz from now on, whenever this side spins."""
         self.pause()
-        self._film = self.node.create_timer(1 / 30, lambda: self.see(**picture))
+        self._film = self.node.create_timer(
+            1 / 30, lambda: self.filmed.append(self.see(shot, **how))
+        )
 
     def pause(self) -> None:
         """Ends the film."""
@@ -111,34 +138,40 @@ class Robot:
             self.node.destroy_timer(self._film)
             self._film = None
 
-    def see(self, *, depth_m: float | None = TABLE_M, age_s: float = 0.0, grey: int = 90) -> Image:
-        """Publishes one picture of a bare table, with depth and intrinsics, and returns it."""
-        image = Image(height=HEIGHT, width=WIDTH, encoding="rgb8", step=3 * WIDTH)
-        image.header.frame_id = FRAME_ID
-        image.header.stamp = self._stamp(age_s)
-        image.data = array("B", np.full((HEIGHT, WIDTH, 3), grey, np.uint8).tobytes())
-        if depth_m is not None:
-            self._depth.publish(_depth(image, depth_m))
-            self._info.publish(_info(image))
-        self._image.publish(image)
-        return image
+    def see(
+        self, shot: Shot, *, jpeg: bytes = b"", with_depth: bool = True, age_s: float = 0.0
+    ) -> Header:
+        """Publishes a shot once, or these bytes in place of its raw image; returns the header."""
+        header = self._header(age_s)
+        height, width = shot.rgb.shape[:2]
+        size = {"header": header, "height": height, "width": width}
+        if with_depth:
+            millimetres = np.nan_to_num(1000 * shot.depth_m).astype(np.uint16)
+            depth = Image(**size, encoding="16UC1", step=2 * width, data=_bytes(millimetres))
+            self._depth.publish(depth)
+        self._info.publish(CameraInfo(**size, k=shot.k.ravel().astype(float)))
+        if jpeg:
+            data = array("B", jpeg)
+            self._jpeg.publish(CompressedImage(header=header, format="jpeg", data=data))
+        else:
+            data = _bytes(shot.rgb)
+            self._image.publish(Image(**size, encoding="rgb8", step=3 * width, data=data))
+        return header
 
-    def see_jpeg(self, data: bytes) -> CompressedImage:
-        """Publishes bytes that claim to be a JPEG."""
-        image = CompressedImage(format="jpeg", data=array("B", data))
-        image.header.frame_id = FRAME_ID
-        image.header.stamp = self._stamp(0.0)
-        self._jpeg.publish(image)
-        return image
+    def _header(self, age_s: float) -> Header:
+        stamp = self.node.get_clock().now() - Duration(seconds=age_s)
+        return Header(frame_id=FRAME_ID, stamp=stamp.to_msg())
 
-    def _stamp(self, age_s: float):
-        return (self.node.get_clock().now() - rclpy.duration.Duration(seconds=age_s)).to_msg()
-
-    def wait_for_eyes(self, jpeg: bool = False) -> None:
-        """Returns when the node listens to the camera."""
-        publishers = [self._jpeg if jpeg else self._image, self._depth, self._info]
+    def wait_until_active(self) -> None:
+        """Returns when the node takes goals and listens to all that the camera publishes."""
+        self.until(lambda: self.state() == "active", "the node to be active")
+        images = (self._image, self._jpeg)
         self.until(
-            lambda: all(publisher.get_subscription_count() for publisher in publishers),
+            lambda: (
+                any(image.get_subscription_count() for image in images)
+                and self._depth.get_subscription_count()
+                and self._info.get_subscription_count()
+            ),
             "the node's subscriptions",
         )
 
@@ -146,7 +179,8 @@ class Robot:
         """Everything that the node publishes on a topic from now on."""
         heard: list = []
         self.node.create_subscription(kind, topic, heard.append, 10)
-        self.until(lambda: self.node.count_publishers(topic), f"a publisher of {topic}")
+        name = self.node.resolve_topic_name(topic)
+        self.until(lambda: self.node.count_publishers(name), f"a publisher of {name}")
         return heard
 
     def transition(self, name: str) -> bool:
@@ -159,6 +193,13 @@ class Robot:
     def state(self) -> str:
         assert self._state.wait_for_service(PATIENCE_S)
         return self._call(self._state, GetState.Request()).current_state.label
+
+    def set_parameter(self, name: str, value: object) -> bool:
+        """Sets a parameter of the node; whether it was taken."""
+        assert self._parameters.wait_for_service(PATIENCE_S)
+        change = Parameter(name, value=value).to_parameter_msg()
+        request = SetParameters.Request(parameters=[change])
+        return self._call(self._parameters, request).results[0].successful
 
     def send(self, prompt: str, timeout_s: float = 0.0, camera: str = "") -> Goal:
         assert self.client.wait_for_server(PATIENCE_S)
@@ -199,18 +240,8 @@ class Goal:
         return self._result.result().result.answer
 
 
-def _depth(image: Image, depth_m: float) -> Image:
-    depth = Image(header=image.header, height=HEIGHT, width=WIDTH, encoding="16UC1")
-    depth.step = 2 * WIDTH
-    millimetres = np.full((HEIGHT, WIDTH), 1000 * depth_m, np.uint16)
-    depth.data = array("B", millimetres.tobytes())
-    return depth
-
-
-def _info(image: Image) -> CameraInfo:
-    info = CameraInfo(header=image.header, height=HEIGHT, width=WIDTH)
-    info.k = [FOCAL, 0.0, WIDTH / 2, 0.0, FOCAL, HEIGHT / 2, 0.0, 0.0, 1.0]
-    return info
+def _bytes(values: np.ndarray) -> array:
+    return array("B", values.tobytes())
 
 
 def domain() -> str:

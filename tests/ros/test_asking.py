@@ -132,8 +132,3 @@ def test_depth_that_is_published_but_never_comes_is_not_waited_for_forever():
     assert reply.ending is Ending.OK
     assert np.isnan(reply.points[0].location.position).all()
     assert any("no depth image" in note for note in reply.view.notes)
-
-
-def test_an_empty_prompt_is_refused_before_anything_is_looked_at():
-    reply, _ = ask(Scripted(), eyes(), prompt=" \n")
-    assert (reply.ending, reply.frame) == (Ending.BAD_PROMPT, None)

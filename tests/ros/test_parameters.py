@@ -16,9 +16,9 @@ def test_the_defaults_are_legal():
         ("slop_s", -0.1, "slop_s: got -0.1, wanted 0.0 to 1.0"),
         ("slop_s", float("nan"), "slop_s: got nan, wanted 0.0 to 1.0"),
         ("max_new_tokens", 0, "max_new_tokens: got 0, wanted 1 to 4096"),
-        ("max_new_tokens", True, "max_new_tokens: got True, wanted a int"),
-        ("frame_wait_s", 2, "frame_wait_s: got 2, wanted a float, write 2.0"),
-        ("bundle", 7, "bundle: got 7, wanted a str"),
+        ("max_new_tokens", True, "max_new_tokens: got True, wanted a whole number"),
+        ("frame_wait_s", 2, "frame_wait_s: got 2, wanted a number with a decimal point"),
+        ("bundle", 7, "bundle: got 7, wanted a string"),
         ("image_transport", "theora", "image_transport: got 'theora', wanted raw or compressed"),
     ],
 )

@@ -1,0 +1,97 @@
+"""Nodes that the tests of this folder share, and the robot that talks to them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import rclpy
+from robot import NodeProcess, Robot, domain
+
+BUNDLE = Path(__file__).parents[2] / "assets" / "molmo-tiny" / "bundle"
+ENDLESS = {"max_new_tokens": 1100}  # takes the model of random weights seconds
+
+
+@pytest.fixture(scope="session")
+def ros():
+    os.environ["ROS_DOMAIN_ID"] = domain()
+    os.environ["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "LOCALHOST"
+    rclpy.init()
+    yield
+    rclpy.try_shutdown()
+
+
+@pytest.fixture
+def robot(ros):
+    """Talks to a node that the test starts."""
+    robot = Robot()
+    yield robot
+    robot.close()
+
+
+@pytest.fixture
+def host(serving):
+    """Talks to the node that is `serving`."""
+    yield from restarted("/serve")
+
+
+@pytest.fixture
+def guest(talking):
+    """Talks to the node that is `talking`."""
+    yield from restarted("/talk")
+
+
+def restarted(namespace: str) -> Iterator[Robot]:
+    """A robot whose node has forgotten what the last test showed it."""
+    robot = Robot(namespace)
+    assert robot.transition("deactivate")
+    assert robot.transition("activate")
+    robot.wait_until_active()
+    yield robot
+    robot.close()
+
+
+@pytest.fixture(scope="session")
+def logs(tmp_path_factory) -> Path:
+    return tmp_path_factory.mktemp("logs")
+
+
+@pytest.fixture(scope="session")
+def endless_bundle(tmp_path_factory) -> Path:
+    """A bundle of random weights and single-byte tokens: fast, and never at a loss for words."""
+    from tiny import save_checkpoint
+
+    from molmo_engine.export import export_bundle
+
+    folder = tmp_path_factory.mktemp("endless")
+    export_bundle(save_checkpoint(folder / "checkpoint"), folder / "bundle", capacity=1536)
+    return folder / "bundle"
+
+
+def wait_until_active(namespace: str) -> None:
+    """A node that starts by itself takes no goals before that."""
+    robot = Robot(namespace)
+    robot.wait_until_active()
+    robot.close()
+
+
+@pytest.fixture(scope="session")
+def serving(ros, logs):
+    """An active node with Molmo-tiny, in a namespace of its own."""
+    parameters = {"bundle": BUNDLE, "autostart": True}
+    with NodeProcess(logs / "serving.log", "-r", "__ns:=/serve", **parameters) as process:
+        wait_until_active("/serve")
+        yield process
+        assert process.stop() == 0, process.log
+
+
+@pytest.fixture(scope="session")
+def talking(ros, logs, endless_bundle):
+    """An active node whose answers take seconds."""
+    parameters = {"bundle": endless_bundle, "autostart": True, **ENDLESS}
+    with NodeProcess(logs / "talking.log", "-r", "__ns:=/talk", **parameters) as process:
+        wait_until_active("/talk")
+        yield process
+        assert process.stop() == 0, process.log
