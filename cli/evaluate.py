@@ -36,9 +36,9 @@ def evaluate(
 
     Example:  molmo eval assets/molmo-tiny scenes -n 500 --seed 7 --json
     """
-    from molmo_training.evaluate import evaluate_scenes
-
     with closing(open_model(model)) as predictor, progress_bar(task.value, n) as advance:
+        from molmo_training.evaluate import evaluate_scenes
+
         figures = evaluate_scenes(predictor, n, seed, advance)
     if as_json:
         typer.echo(json.dumps(figures))
