@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
 from pathlib import Path
-from types import TracebackType
+from types import FrameType, TracebackType
 
 PATIENCE_S = 5.0  # for a node that was asked to end
 TAIL = 15  # lines of a log that are shown when its node has died
@@ -55,6 +56,8 @@ class Children:
         return f"Its log ({log}) ends:\n" + "\n".join(lines)
 
     def __enter__(self) -> Children:
+        # Without a handler SIGTERM would end this process on the spot and leave the nodes running.
+        self._handler = signal.signal(signal.SIGTERM, _leave)
         return self
 
     def __exit__(
@@ -63,6 +66,7 @@ class Children:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
+        signal.signal(signal.SIGTERM, self._handler)
         for process in self._processes.values():
             process.terminate()
         for process in self._processes.values():
@@ -74,3 +78,7 @@ class Children:
 
     def _log(self, module: str) -> Path:
         return self._logs / f"{module.rpartition('.')[2]}.log"
+
+
+def _leave(number: int, frame: FrameType | None) -> None:
+    raise SystemExit(128 + number)
