@@ -11,6 +11,7 @@ from bundles import tiny_bundle, tiny_checkpoint
 from tiny import byte_tokenizer, config_for
 
 import molmo_engine
+from molmo_engine import ort_runtime
 from molmo_engine.predictor import Predictor
 from molmo_engine.records import AskOptions, Done, PointFound, Token
 from molmo_engine.writing import to_pixel
@@ -218,6 +219,16 @@ def test_a_bundle_answers_as_the_reference_generates(shape):
     words = [token for token in tokens[0].tolist() if token not in predictor.prompter.stop_ids]
     assert done.answer.text == predictor.prompter.decode(words).removeprefix(" ")
     assert done.answer.usage.answer_tokens == len(words)
+
+
+def test_an_older_onnxruntime_runs_the_compat_graphs(monkeypatch):
+    monkeypatch.setattr(ort_runtime.ort, "__version__", "1.24.4")
+    predictor = molmo_engine.load(tiny_bundle())
+    assert "compat" in predictor.engine_id
+    answer = predictor.ask(RGB, "What?", AskOptions(max_new_tokens=5))
+    monkeypatch.undo()
+    again = molmo_engine.load(tiny_bundle()).ask(RGB, "What?", AskOptions(max_new_tokens=5))
+    assert answer.text == again.text
 
 
 def test_load_refuses_an_unknown_backend():

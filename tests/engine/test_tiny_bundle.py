@@ -1,0 +1,80 @@
+"""The bundle that we ship: it is the shipped checkpoint, and TensorRT takes it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import molmo_engine
+from molmo_engine.build import build_plan
+from molmo_engine.bundle import Bundle
+from molmo_engine.ort_runtime import OrtRuntime, best_dialect
+from molmo_engine.predictor import Predictor
+from molmo_engine.verify import verify_bundle
+from molmo_model.torch_runtime import TorchRuntime
+from molmo_sim.questions import questions_about
+from molmo_sim.render import open_renderer
+from molmo_sim.scene import sample_scene
+
+CHECKPOINT = Path(__file__).parent.parent.parent / "assets" / "molmo-tiny"
+BUNDLE = CHECKPOINT / "bundle"
+SCENES = range(90_000, 90_050)
+
+
+@pytest.fixture(scope="module")
+def questions():
+    """A picture and a question of every kind in turn, for 50 scenes."""
+    renderer = open_renderer()
+    asked = []
+    for number, seed in enumerate(SCENES):
+        scene = sample_scene(seed)
+        frame = renderer.render(scene)
+        candidates = questions_about(scene, frame, np.random.default_rng(seed))
+        asked.append((frame.rgb, candidates[number % len(candidates)].prompt))
+    renderer.close()
+    return asked
+
+
+@pytest.mark.parametrize("dialect", ["native", "compat"])
+def test_every_token_is_that_of_torch_on_fifty_scenes(questions, dialect):
+    if dialect == "native" and best_dialect() != "native":
+        pytest.skip("this onnxruntime is too old for the native dialect")
+    loaded = molmo_engine.load(BUNDLE, threads=1)
+    runtimes = (
+        OrtRuntime(Bundle.open(BUNDLE), threads=1, dialect=dialect),
+        TorchRuntime.from_checkpoint(CHECKPOINT),
+    )
+    ours, oracle = (
+        Predictor(runtime, loaded.prompter, loaded.config, model_id="tiny") for runtime in runtimes
+    )
+    found = 0
+    for rgb, prompt in questions:
+        answer, expected = ours.ask(rgb, prompt), oracle.ask(rgb, prompt)
+        assert answer.text == expected.text
+        assert answer.usage == expected.usage
+        assert answer.points == expected.points
+        for one, other in zip(answer.found, expected.found, strict=True):
+            assert one.confidence == pytest.approx(other.confidence, abs=1e-3)
+        found += len(answer.points)
+    assert found > len(SCENES) / 2  # most questions are about things that are there
+
+
+def test_the_bundle_is_made_of_the_checkpoint_beside_it():
+    verdict = verify_bundle(BUNDLE, CHECKPOINT)
+    assert verdict.tokens_equal
+    assert verdict.logit_error < 2e-5
+
+
+@pytest.mark.parametrize("dialect", ["native", "compat"])
+@pytest.mark.parametrize("part", ["vision", "decoder"])
+def test_tensorrt_builds_every_graph(part, dialect):
+    pytest.importorskip("tensorrt_rtx", reason="needs TensorRT-RTX: pip install tensorrt_rtx")
+    bundle = Bundle.open(BUNDLE)
+    assert len(build_plan(bundle, bundle.graph(part, dialect), "SM89")) > 100_000
+
+
+def test_checkpoint_and_bundle_stay_small():
+    assert sum(path.stat().st_size for path in BUNDLE.iterdir()) < 12e6
+    assert sum(path.stat().st_size for path in CHECKPOINT.iterdir() if path.is_file()) < 12e6
