@@ -66,7 +66,8 @@ class Manifest:
     def from_json(cls, text: str) -> Manifest:
         """Raises ValueError, KeyError or TypeError for anything but a manifest of this format."""
         raw = json.loads(text)
-        return cls(**{**raw, "graphs": tuple(_graph(graph) for graph in raw["graphs"])})
+        graphs = tuple(_graph(graph) for graph in raw["graphs"])
+        return cls(**{**raw, "graphs": graphs, "files": dict(raw["files"])})
 
 
 class Bundle:

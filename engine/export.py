@@ -12,7 +12,6 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
-from safetensors.numpy import save_file
 
 from molmo_engine.bundle import (
     CONFIG,
@@ -114,8 +113,9 @@ def _write(
     tokenizer.save(str(bundle / TOKENIZER))
     config.to_json(bundle / CONFIG)
     table = [tensors[f"transformer.wte.{name}"] for name in ("embedding", "new_embedding")]
-    joined = np.concatenate(table).astype(PRECISIONS[precision])
-    save_file({"embedding": joined}, bundle / EMBEDDING)
+    embedding = WeightFile(PRECISIONS[precision])
+    embedding.add("embedding", np.concatenate(table))
+    embedding.write(bundle / EMBEDDING)
     graphs = _write_graphs(bundle, tensors, config, precision, capacity)
     files = {path.name: sha256(path) for path in sorted(bundle.iterdir())}
     manifest = Manifest(
@@ -159,16 +159,21 @@ def _file(graph: Dialect) -> str:
 
 def _publish(staging: Path, target: Path) -> None:
     """Flushes everything to the disk, then moves it into place."""
-    for path in (*staging.iterdir(), staging):
-        handle = os.open(path, os.O_RDONLY)
-        os.fsync(handle)
-        os.close(handle)
     staging.chmod(0o755)  # temporary files and directories are private
     for path in staging.iterdir():
         path.chmod(0o644)
+        _flush(path)
+    _flush(staging)
     if target.exists():
         with tempfile.TemporaryDirectory(prefix=f".{target.name}.", dir=target.parent) as old:
             os.rename(target, Path(old) / "old")
             os.rename(staging, target)
     else:
         os.rename(staging, target)
+    _flush(target.parent)
+
+
+def _flush(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    os.fsync(handle)
+    os.close(handle)

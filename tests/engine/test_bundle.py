@@ -11,7 +11,16 @@ from bundles import tiny_bundle
 import molmo_engine
 from molmo_engine.bundle import MANIFEST, Bundle, BundleError
 
-FILES = sorted(path.name for path in tiny_bundle().iterdir() if path.name != MANIFEST)
+FILES = [
+    "config.json",
+    "decoder.compat.onnx",
+    "decoder.onnx",
+    "embedding.safetensors",
+    "tokenizer.json",
+    "vision.compat.onnx",
+    "vision.onnx",
+    "weights.safetensors",
+]
 
 
 @pytest.fixture
@@ -36,12 +45,7 @@ def refusal(bundle) -> str:
 
 def test_a_whole_bundle_opens(copy):
     bundle = Bundle.open(str(copy))
-    assert {graph.file for graph in bundle.manifest.graphs} == {
-        "vision.onnx",
-        "decoder.onnx",
-        "vision.compat.onnx",
-        "decoder.compat.onnx",
-    }
+    assert sorted(bundle.manifest.files) == FILES
     assert bundle.graph("decoder", "native").inputs[0].shape == (1, "tokens", 64)
 
 
@@ -79,6 +83,11 @@ def test_a_newer_format_asks_for_an_update(copy):
 @pytest.mark.parametrize("text", ["", "[]", "{", '{"format": 1}', '{"format": 1, "graphs": 3}'])
 def test_a_damaged_manifest_is_refused(copy, text):
     (copy / MANIFEST).write_text(text)
+    assert "manifest.json: is damaged" in refusal(copy)
+
+
+def test_a_manifest_with_another_type_in_it_is_refused(copy):
+    edit_manifest(copy, files=3)
     assert "manifest.json: is damaged" in refusal(copy)
 
 
