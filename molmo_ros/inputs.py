@@ -1,8 +1,17 @@
-"""Subscribes to the camera and drops what comes into the mailbox; nothing is looked at here."""
+"""Subscribes to the camera and drops what comes into the mailbox; nothing is looked at here.
+
+The subscriptions have a node, an executor and a thread of their own, for two reasons. Images wake
+this small executor only: the node's large one, with all its services, costs three times as much
+per message. And rclpy dies when a subscription is destroyed under a spinning executor: here
+nothing spins any more by then.
+"""
 
 from __future__ import annotations
 
-from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
+from threading import Thread
+from typing import Any
+
+from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.qos import HistoryPolicy, QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
@@ -17,44 +26,42 @@ SENSOR = QoSProfile(
 
 
 class Inputs:
-    """The subscriptions of one camera; they exist only while the node is active."""
+    """The subscriptions of one camera; they exist only between open and close."""
 
     def __init__(self, node: Node, mailbox: Mailbox) -> None:
+        """node: whose namespace and remappings hold for the topics."""
         self._node = node
         self._mailbox = mailbox
-        # Exclusive: a reentrant group would let a younger frame overtake an older one.
-        self._group = MutuallyExclusiveCallbackGroup()
-        self._subscriptions = []
-        self._topics = {name: node.resolve_topic_name(name) for name in ("depth", "camera_info")}
+        self._listener: Listener | None = None
 
     def open(self, image_transport: str) -> None:
         """Starts listening; what was seen before is forgotten."""
         self._mailbox.clear()
-        kind, topic = (Image, "image")
+        self._listener = Listener(self._node)
         if image_transport == "compressed":
             # Beside the remapped image, where image_transport publishes it.
-            kind, topic = CompressedImage, self._node.resolve_topic_name("image") + "/compressed"
-        self._subscribe(kind, topic, self._on_image)
-        self._subscribe(Image, "depth", self._on_depth)
-        self._subscribe(CameraInfo, "camera_info", self._on_camera_info)
+            topic = self._node.resolve_topic_name("image") + "/compressed"
+            self._listener.subscribe(CompressedImage, topic, self._on_image)
+        else:
+            self._listener.subscribe(Image, "image", self._on_image)
+        self._listener.subscribe(Image, "depth", self._on_depth)
+        self._listener.subscribe(CameraInfo, "camera_info", self._mailbox.put_camera_info)
+        self._listener.start()
 
     def close(self) -> None:
         """Stops listening."""
-        while self._subscriptions:
-            self._node.destroy_subscription(self._subscriptions.pop())
+        if self._listener is not None:
+            self._listener.stop()
+            self._listener = None
 
     def needs(self) -> Needs:
         """What is worth waiting for: that which somebody publishes."""
         return Needs(
-            depth=self._node.count_publishers(self._topics["depth"]) > 0,
-            camera_info=self._node.count_publishers(self._topics["camera_info"]) > 0,
+            depth=self._is_published("depth"), camera_info=self._is_published("camera_info")
         )
 
-    def _subscribe(self, kind, topic, callback) -> None:
-        subscription = self._node.create_subscription(
-            kind, topic, callback, SENSOR, callback_group=self._group
-        )
-        self._subscriptions.append(subscription)
+    def _is_published(self, topic: str) -> bool:
+        return self._node.count_publishers(self._node.resolve_topic_name(topic)) > 0
 
     def _on_image(self, message: Image | CompressedImage) -> None:
         self._mailbox.put_image(_stamp_ns(message), message)
@@ -62,10 +69,34 @@ class Inputs:
     def _on_depth(self, message: Image) -> None:
         self._mailbox.put_depth(_stamp_ns(message), message)
 
-    def _on_camera_info(self, message: CameraInfo) -> None:
-        self._mailbox.put_camera_info(message)
+
+class Listener:
+    """A few subscriptions that are served by a thread of their own, until it is stopped."""
+
+    def __init__(self, node: Node) -> None:
+        name = f"{node.get_name()}_inputs"
+        self._node = Node(
+            name,
+            namespace=node.get_namespace(),
+            cli_args=["--ros-args", "-r", f"__node:={name}"],  # a renamed node renames this one
+            start_parameter_services=False,
+        )
+        self._executor = SingleThreadedExecutor()
+        self._executor.add_node(self._node)
+        self._thread = Thread(target=self._executor.spin, name=name)
+
+    def subscribe(self, kind: type, topic: str, callback: Any) -> None:
+        self._node.create_subscription(kind, topic, callback, SENSOR)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self) -> None:
+        self._executor.shutdown()
+        self._thread.join()
+        self._node.destroy_node()
 
 
-def _stamp_ns(message) -> int:
+def _stamp_ns(message: Image | CompressedImage) -> int:
     stamp = message.header.stamp
     return stamp.sec * 1_000_000_000 + stamp.nanosec
