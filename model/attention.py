@@ -21,5 +21,5 @@ def _attend_plainly(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Ten
     """The same sum without fusion: the backward pass of torch's fused CPU kernel is slower."""
     scores = (q * q.shape[-1] ** -0.5) @ k.transpose(-1, -2)
     if mask is not None:
-        scores = scores.masked_fill(~mask, -torch.inf)
+        scores = scores + torch.zeros_like(mask, dtype=scores.dtype).masked_fill(~mask, -torch.inf)
     return scores.softmax(-1).to(v.dtype) @ v

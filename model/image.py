@@ -91,7 +91,8 @@ def resize(rgb: npt.NDArray[np.uint8], height: int, width: int) -> Floats:
     rows = _resample(rgb.reshape(len(rgb), -1), height).reshape(height, -1, 3)
     columns = np.ascontiguousarray(rows.transpose(1, 0, 2)).reshape(rgb.shape[1], -1)
     resized = _resample(columns, width).reshape(width, height, 3).transpose(1, 0, 2)
-    return resized / np.float32(255)
+    scaled: Floats = resized / np.float32(255)
+    return scaled
 
 
 def _resample(lines: npt.NDArray[np.uint8] | Floats, count: int) -> Floats:

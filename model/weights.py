@@ -60,6 +60,7 @@ def save_model(model: Molmo, directory: str | Path) -> None:
         for name, value in model.named_parameters()
     }
     save_file(tensors, directory / f"{SINGLE}.part", metadata={"format": "pt"})
+    (directory / f"{SINGLE}.part").chmod(0o644)  # safetensors makes it readable by its owner only
     os.replace(directory / f"{SINGLE}.part", directory / SINGLE)
     model.config.to_json(directory / "config.json.part")
     os.replace(directory / "config.json.part", directory / "config.json")

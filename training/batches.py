@@ -1,0 +1,112 @@
+"""Draws training batches from rendered scenes: a pure function of the step, so that runs resume.
+
+Knows no network: arrays out.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from molmo_model.text import TEMPLATE, Prompter
+from molmo_training.alignment import cell_labels
+from molmo_training.packing import Annotation, Packed, collate, pack
+from molmo_training.scenes import RenderedScenes, SceneTruth
+
+POINTING_SHARE = 0.95  # of the questions in the first steps
+DECIMAL_WEIGHT = 0.15  # the last digit of a coordinate is mostly noise
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What one process reads in one step. Shapes as in Molmo.forward; labels in alignment.py."""
+
+    text: Packed
+    crops: Tensor
+    masks: Tensor
+    index: Tensor
+    labels: Tensor
+
+
+class SceneBatches:
+    """Batches of scenes with a few questions each."""
+
+    def __init__(
+        self,
+        scenes: RenderedScenes,
+        prompter: Prompter,
+        *,
+        batch: int,
+        text_tokens: int,
+        seed: int,
+        pointing_steps: int,
+    ):
+        """Says what a step reads.
+
+        batch:          scenes a step, over all processes
+        text_tokens:    of the questions and answers that are packed behind one picture
+        pointing_steps: how many steps are mostly about pointing
+        """
+        self.scenes, self.prompter = scenes, prompter
+        self.batch, self.text_tokens, self.seed = batch, text_tokens, seed
+        self.pointing_steps = pointing_steps
+        self.head = [prompter.bos, *scenes.image.tokens.tolist()]
+        self.digits = {prompter.text_ids(digit)[0] for digit in "0123456789"}
+        self.point = prompter.text_ids(".")[0]
+
+    def at(self, step: int, rank: int = 0, ranks: int = 1) -> Batch:
+        """The part of a step's batch that one process takes."""
+        per_epoch = len(self.scenes) // self.batch
+        epoch, place = divmod(step, per_epoch)
+        order = np.random.default_rng((self.seed, epoch)).permutation(len(self.scenes))
+        indices = order[place * self.batch : (place + 1) * self.batch][rank::ranks]
+        rng = np.random.default_rng((self.seed, step, rank))
+        return self._batch(indices, rng, mostly_pointing=step < self.pointing_steps)
+
+    def _batch(
+        self, indices: npt.NDArray[np.int64], rng: np.random.Generator, mostly_pointing: bool
+    ) -> Batch:
+        truths = [self.scenes.truths[i] for i in indices]
+        rows = [pack(self.head, self._annotations(t, rng, mostly_pointing)) for t in truths]
+        image = self.scenes.image
+        return Batch(
+            text=collate(rows),
+            crops=torch.from_numpy(self.scenes.crops(indices)),
+            masks=torch.from_numpy(image.masks).expand(len(indices), -1, -1),
+            index=torch.from_numpy(image.index).expand(len(indices), -1, -1),
+            labels=cell_labels(list(self.scenes.cells[indices]), truths),
+        )
+
+    def _annotations(
+        self, truth: SceneTruth, rng: np.random.Generator, mostly_pointing: bool
+    ) -> list[Annotation]:
+        chances = np.array([_chance(q, mostly_pointing) for q in truth.questions])
+        order = rng.choice(len(chances), len(chances), replace=False, p=chances / chances.sum())
+        chosen, room = [], self.text_tokens
+        for one in (self._annotation(*truth.questions[i][1:]) for i in order):
+            room -= len(one.prompt) + len(one.answer)
+            if room < 0 and chosen:
+                break
+            chosen.append(one)
+        return chosen
+
+    def _annotation(self, prompt: str, answer: str) -> Annotation:
+        ids = [*self.prompter.text_ids(f" {answer}"), self.prompter.bos]
+        weights = [
+            DECIMAL_WEIGHT if now in self.digits and before == self.point else 1.0
+            for before, now in zip([0, *ids], ids, strict=False)
+        ]
+        return Annotation(self.prompter.text_ids(TEMPLATE.format(prompt=prompt)), ids, weights)
+
+
+def _chance(question: tuple[str, str, str], mostly_pointing: bool) -> float:
+    """How often a question is drawn, relative to the others."""
+    kind, _, answer = question
+    is_pointing = kind == "point" and "<point" in answer
+    if mostly_pointing:
+        return POINTING_SHARE if is_pointing else 1 - POINTING_SHARE
+    return 2.0 if kind == "count" else 1.0

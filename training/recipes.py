@@ -1,0 +1,121 @@
+"""The runs that we ship, each a function; `molmo train NAME` calls it.
+
+molmo_tiny: Molmo-tiny, a whole Molmo of two million parameters for the simulated table. Two
+processes on two CPU cores, under 40 minutes.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+
+import torch
+import torch.distributed as dist
+import torch.multiprocessing as multiprocessing
+from torch import nn
+
+from molmo_model.config import CropConfig, DecoderConfig, MolmoConfig, VisionConfig
+from molmo_model.molmo import Molmo
+from molmo_model.text import TEMPLATE, Prompter, load_tokenizer
+from molmo_sim.scene import COLOURS
+from molmo_training.alignment import Alignment
+from molmo_training.batches import SceneBatches
+from molmo_training.scenes import RenderedScenes, SceneSet, render_scenes
+from molmo_training.tokenizer import save_tokenizer, train_tokenizer
+from molmo_training.trainer import TrainConfig, Trainer, Worker, write_run
+
+TINY_SCENES = SceneSet(count=16_000)
+TINY_TRAINING = TrainConfig(steps=3_000, lr_connector=1.5e-3, lr_vit=1.5e-3, lr_decoder=1.5e-3)
+TINY_BATCH, TINY_TEXT_TOKENS, TINY_POINTING_STEPS = 32, 192, 700
+SEED = 6198  # the published one
+
+
+def tiny_config(vocab_size: int) -> MolmoConfig:
+    """The shape of Molmo-tiny: the published network, small in every direction."""
+    return MolmoConfig(
+        crops=CropConfig(size=168, margins=(2, 2), max_crops=1),
+        vision=VisionConfig(width=128, heads=4, head_dim=32, mlp=512, layers=4, features=(-1, -3)),
+        decoder=DecoderConfig(
+            vocab_size=vocab_size,
+            embedding_size=vocab_size,
+            additional_vocab_size=8,
+            width=128,
+            mlp=384,
+            layers=4,
+            heads=4,
+            kv_heads=2,
+            norm_eps=1e-6,
+            rope_theta=10_000.0,
+            max_positions=512,
+        ),
+    )
+
+
+def molmo_tiny(output: Path, *, processes: int = 2) -> None:
+    """Renders the scenes, trains the tokenizer and the model; goes on where it was interrupted."""
+    output.mkdir(parents=True, exist_ok=True)
+    scenes = render_scenes(output / "scenes", TINY_SCENES, tiny_config(256), processes)
+    if not (output / "tokenizer.json").exists():
+        save_tokenizer(train_tokenizer(_texts(scenes), vocab_size=600), output)
+    write_run(output, {"recipe": "molmo-tiny", **asdict(TINY_TRAINING)})
+    if processes == 1:
+        _train_tiny(0, 1, output)
+    else:
+        multiprocessing.spawn(_train_tiny, (processes, output), nprocs=processes)
+
+
+RECIPES: dict[str, Callable[..., None]] = {"molmo-tiny": molmo_tiny}
+
+
+def initialise(model: Molmo, seed: int) -> None:
+    """Random weights for training from scratch: matrices keep the size of what they multiply.
+
+    The published values (normal, 0.02) start from pretrained towers; from nothing, and this
+    narrow, the place of a patch would drown in its colours.
+    """
+    torch.manual_seed(seed)
+    for name, parameter in model.named_parameters():
+        if name.endswith("embedding"):
+            nn.init.normal_(parameter, std=0.3 if "image_vit" in name else 0.1)
+        elif parameter.ndim == 2:
+            is_last = name.endswith(("attn_out.weight", "ff_out.weight", "w2.weight", "wo.weight"))
+            nn.init.normal_(parameter, std=(0.5 if is_last else 1.0) * parameter.shape[1] ** -0.5)
+    nn.init.normal_(model.transformer.ff_out.weight, std=0.02)
+    nn.init.zeros_(model.vision_backbone.pad_embed)
+
+
+def _train_tiny(rank: int, ranks: int, output: Path) -> None:
+    """One process of the run."""
+    torch.set_num_threads(1)
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
+    if ranks > 1:
+        rendezvous = f"file://{(output / 'rendezvous').absolute()}.{os.getppid()}"
+        dist.init_process_group("gloo", init_method=rendezvous, rank=rank, world_size=ranks)
+    tokenizer = load_tokenizer(output)
+    config = tiny_config(tokenizer.token_to_id("<im_start>"))
+    scenes = render_scenes(output / "scenes", TINY_SCENES, config, 1)
+    model, alignment = Molmo(config), Alignment(tokenizer, config.decoder.width)
+    initialise(model, SEED)
+    batches = SceneBatches(
+        scenes,
+        Prompter(tokenizer, config),
+        batch=TINY_BATCH,
+        text_tokens=TINY_TEXT_TOKENS,
+        seed=SEED,
+        pointing_steps=TINY_POINTING_STEPS,
+    )
+    trainer = Trainer(model, alignment, TINY_TRAINING, output, Worker(rank, ranks))
+    trainer.resume()
+    trainer.train(batches.at)
+    if ranks > 1:
+        dist.destroy_process_group()
+
+
+def _texts(scenes: RenderedScenes) -> list[str]:
+    """What the tokenizer learns from: questions and answers of some scenes."""
+    questions = [q for truth in scenes.truths[:2_000] for q in truth.questions]
+    colours = [f" {colour}" for colour in COLOURS]
+    return [TEMPLATE.format(prompt=p) + f" {a}" for _, p, a in questions] + colours
