@@ -1,0 +1,75 @@
+"""Loss, z-loss and gradients of the packed golden example; the published schedule."""
+
+import json
+
+import pytest
+import torch
+from recipes import GOLDEN, hash_pixels
+from safetensors.torch import load_file
+
+from molmo_model.weights import load_model
+from molmo_training.loss import summed_loss
+from molmo_training.trainer import TrainConfig, component_parameters, learning_rate
+
+FOLDER = GOLDEN / "tiny-qwen2"
+CASE = json.loads((FOLDER / "golden.json").read_text())["cases"]["packed"]
+LOSS, GRADIENT = 1e-4, 1e-3  # relative, golden README
+
+
+@pytest.fixture(scope="module")
+def trained():
+    """The model with the gradients of the packed example, and its loss."""
+    stored = load_file(FOLDER / "golden.safetensors")
+    t = {k: v.long() if v.dtype == torch.int32 else v for k, v in stored.items()}
+    model = load_model(FOLDER)
+    crops = torch.from_numpy(hash_pixels(CASE["n_crops"], CASE["hash_seed"]))
+    logits = model(
+        t["packed.input_ids"][None],
+        crops[None],
+        t["packed.image_masks"][None],
+        t["packed.image_input_idx"][None],
+        position_ids=t["packed.position_ids"][None],
+        segment_ids=t["packed.subsegment_ids"][None],
+    )
+    weights = t["packed.loss_masks"]
+    loss = summed_loss(logits[0], t["packed.labels"], weights) / weights.clamp(min=0).sum()
+    loss.backward()
+    return model, float(loss.detach())
+
+
+def test_the_loss_with_its_z_part_is_the_published_one(trained):
+    assert trained[1] == pytest.approx(CASE["total_loss"], rel=LOSS)
+
+
+def test_every_gradient_is_the_published_one(trained):
+    norms = {f"model.{n}": p.grad for n, p in trained[0].named_parameters()}
+    wrong = []
+    for name, wanted in CASE["grad_norms"].items():
+        found = 0.0 if norms[name] is None else float(norms[name].norm())
+        if abs(found - (wanted or 0.0)) > GRADIENT * (wanted or 0.0) + 1e-4:
+            wrong.append((name, found, wanted))
+    assert not wrong
+
+
+def test_components_are_split_as_published(trained):
+    wanted = CASE["component_grad_norms_excluding_frozen_wte"]
+    groups = component_parameters(trained[0])
+    frozen = trained[0].transformer.wte.embedding
+    for ours, theirs in (("connector", "connector"), ("vit", "vit"), ("decoder", "llm")):
+        gradients = [p.grad for p in groups[ours] if p.grad is not None and p is not frozen]
+        norm = torch.stack([g.norm() for g in gradients]).norm()
+        assert float(norm) == pytest.approx(wanted[theirs], rel=GRADIENT)
+
+
+@pytest.mark.parametrize(
+    ("component", "warmup", "peak"),
+    [("connector", 200, 2e-4), ("vit", 2000, 6e-6), ("llm", 2000, 2e-5)],
+)
+def test_the_schedule_is_the_published_one(component, warmup, peak):
+    rows = json.loads((GOLDEN / "text" / "schedule.json").read_text())["rows"]
+    config = TrainConfig(
+        steps=22_300, lr_connector=0, lr_vit=0, lr_decoder=0, warmup=warmup, final_lr=0.1
+    )
+    for stage, name, step, wanted in rows:
+        if stage == "pretrain" and name == component:
+            assert learning_rate(peak, step, config) == pytest.approx(wanted, rel=1e-6), step
