@@ -44,7 +44,7 @@ class View:
     rgb:     (H, W, 3) uint8
     depth_m: (H, W) float32 along the optical z axis, NaN where unknown; None without usable depth
     camera:  intrinsics of the image, None without usable ones
-    notes:   why depth or intrinsics are missing and what to do about it, one sentence each
+    notes:   what is missing or doubtful about depth and intrinsics, and what to do about it
     """
 
     rgb: npt.NDArray[np.uint8]
@@ -74,6 +74,8 @@ def open_frame(frame: Frame, *, rectified: bool = False) -> View:
     height, width = rgb.shape[:2]
     notes: list[str] = []
     depth_m = _tried(lambda: _open_depth(frame.depth, width, height), notes)
+    if depth_m is not None:
+        notes += _frame_notes(frame)
     camera = _tried(lambda: _open_camera(frame.camera_info, width, height, rectified), notes)
     return View(rgb, depth_m, camera, tuple(notes))
 
@@ -100,6 +102,14 @@ def _open_depth(depth: Any, width: int, height: int) -> npt.NDArray[np.float32]:
             f"{width}x{height}: remap `depth` to the depth that is registered to the image"
         )
     return depth_m
+
+
+def _frame_notes(frame: Frame) -> list[str]:
+    """Depth in another frame is seldom registered to the image; some drivers only name it so."""
+    ours, theirs = frame.image.header.frame_id, frame.depth.header.frame_id
+    if ours == theirs:
+        return []
+    return [f"`depth` is in frame '{theirs}', `image` in '{ours}': is depth registered to it?"]
 
 
 def _open_camera(camera_info: Any, width: int, height: int, rectified: bool) -> Camera:

@@ -1,10 +1,15 @@
-"""The action `~/ask`: goals in, streamed feedback and exactly one terminal state out."""
+"""The two ways to ask: the action `~/ask`, and the service `~/ask_sync` for callers that block.
+
+Requests in; streamed feedback, exactly one terminal state and always an answer out. Knows nothing
+of cameras and engines: a function that it is given answers the questions.
+"""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
 from time import monotonic
+from uuid import uuid4
 
 from rclpy.action import ActionServer, CancelResponse, GoalResponse
 from rclpy.action.server import ServerGoalHandle
@@ -16,11 +21,13 @@ from molmo_ros.action import Ask
 from molmo_ros.asking import Progress, Question, Reply
 from molmo_ros.ending import Ending
 from molmo_ros.msg import Answer
+from molmo_ros.srv import Ask as AskSync
 
 FEEDBACK_PERIOD_S = 0.03  # words; a new waypoint does not wait
-RESULT_KEPT_S = 60  # how long a client may come back for its result
+RESULT_KEPT_S = 10  # how long a client may come back for its result
 
-Refusal = Callable[[Ask.Goal], str]
+Request = Ask.Goal | AskSync.Request  # their fields are the same
+Refusal = Callable[[Request], str]
 Asker = Callable[[Question, Progress], Answer]
 
 
@@ -68,12 +75,36 @@ class Goals:
         return Ask.Result(answer=answer)
 
 
-def problem(goal: Ask.Goal) -> str:
-    """What is wrong with the fields of a goal, empty when nothing is."""
-    if not (math.isfinite(goal.timeout_s) and goal.timeout_s >= 0):
-        return f"timeout_s is {goal.timeout_s}, wanted 0 (the default) or seconds above 0"
-    if goal.camera:
-        return f"there is no camera '{goal.camera}': this node has a single one, leave it empty"
+class Calls:
+    """Serves the service: no feedback, no cancel; a refusal is an answer with a message."""
+
+    def __init__(self, node: Node, group: CallbackGroup, refusal: Refusal, ask: Asker) -> None:
+        self._refusal = refusal
+        self._ask = ask
+        node.create_service(AskSync, "~/ask_sync", self._on_call, callback_group=group)
+
+    def _on_call(self, request: AskSync.Request, response: AskSync.Response) -> AskSync.Response:
+        question = Question(
+            request_id=uuid4().hex,
+            prompt=request.prompt,
+            timeout_s=request.timeout_s,
+            is_cancelled=lambda: False,
+        )
+        if reason := self._refusal(request):
+            reply = Reply(question)
+            reply.end(Ending.CANCELED, reason)
+            response.answer = messages.answer(reply, math.nan, "", "")
+        else:
+            response.answer = self._ask(question, lambda reply: None)
+        return response
+
+
+def problem(request: Request) -> str:
+    """What is wrong with the fields of a request, empty when nothing is."""
+    if not (math.isfinite(request.timeout_s) and request.timeout_s >= 0):
+        return f"timeout_s is {request.timeout_s}, wanted 0 (the default) or seconds above 0"
+    if request.camera:
+        return f"there is no camera '{request.camera}': this node has a single one, leave it empty"
     return ""
 
 

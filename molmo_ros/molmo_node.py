@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 import signal
 import sys
-from collections import deque
 from dataclasses import replace
 from threading import Event, Thread
 
@@ -20,13 +19,15 @@ from rclpy.lifecycle import LifecycleState, TransitionCallbackReturn
 from rclpy.signals import SignalHandlerOptions
 
 from molmo_engine import load
+from molmo_engine.predictor import Predictor
 from molmo_engine.records import AskOptions
 from molmo_ros import asking, messages, parameters
-from molmo_ros.action import Ask
 from molmo_ros.asking import Progress, Question, Reply
+from molmo_ros.camera import Camera
 from molmo_ros.ending import Ending
 from molmo_ros.eyes import Eyes
-from molmo_ros.goals import Goals, problem
+from molmo_ros.frames import View
+from molmo_ros.goals import Calls, Goals, Request, problem
 from molmo_ros.inputs import Inputs
 from molmo_ros.lifecycle import SafeLifecycleNode
 from molmo_ros.mailbox import Mailbox
@@ -36,7 +37,6 @@ from molmo_ros.parameters import ParameterError, Parameters
 from molmo_ros.worker import InFlight, Worker
 
 THREADS = 4  # one waits for the answer, one for a transition, two are free for everything else
-WARM_UP = np.zeros((480, 640, 3), np.uint8)
 
 SUCCESS, FAILURE = TransitionCallbackReturn.SUCCESS, TransitionCallbackReturn.FAILURE
 
@@ -49,7 +49,7 @@ class MolmoNode(SafeLifecycleNode):
         parameters.declare(self)
         self._worker = Worker()
         self._in_flight = InFlight()
-        self._predictor = None
+        self._predictor: Predictor | None = None
         self._identity = ("", "")
         self._is_active = False
         self._stop = Event()
@@ -57,7 +57,8 @@ class MolmoNode(SafeLifecycleNode):
         self._inputs = Inputs(self, mailbox)
         self._eyes = Eyes(mailbox, self._inputs.needs, self._now_s)
         self._outputs = Outputs(self)
-        self._goals = Goals(self, self.reentrant, self._refusal, self.ask, self._age_s)
+        Goals(self, self.reentrant, self._refusal, self.ask, self._age_s)
+        Calls(self, self.reentrant, self._refusal, self.ask)
         if parameters.read(self).autostart:
             self.start_by_itself()
 
@@ -121,20 +122,20 @@ class MolmoNode(SafeLifecycleNode):
         self._worker.close()
 
     def _complete(self, reply: Reply) -> Answer:
-        """The message of a finished reply, and a line in the log when something is missing."""
+        """The message of a finished reply, and a line in the log when something is wrong."""
         if reply.message:
             self.get_logger().warning(f"{reply.ending.name}: {reply.message}")
         elif reply.points and reply.view.notes:
             self.get_logger().warning(
-                "no waypoints: " + "; ".join(reply.view.notes), throttle_duration_sec=5.0
+                "depth or intrinsics: " + "; ".join(reply.view.notes), throttle_duration_sec=5.0
             )
         return messages.answer(reply, self._age_s(reply), *self._identity)
 
-    def _refusal(self, goal: Ask.Goal) -> str:
-        """Why a goal is rejected, empty when it is accepted."""
+    def _refusal(self, request: Request) -> str:
+        """Why a request is not taken, empty when it is."""
         if not self._is_active:
             return "the node is not active: configure and activate it (ros2 lifecycle set)"
-        return problem(goal)
+        return problem(request)
 
     def _halt(self) -> None:
         """Takes no more questions and ends the running one, between two tokens at the latest."""
@@ -155,15 +156,23 @@ class MolmoNode(SafeLifecycleNode):
         return self.get_clock().now().nanoseconds * 1e-9
 
 
-def open_predictor(settings: Parameters):
-    """Loads the bundle and lets it say one token, so that the first question is not slow."""
+def open_predictor(settings: Parameters) -> Predictor:
+    """Loads the bundle; one token and one point, so that the first question is not slow."""
     if not settings.bundle:
         raise ParameterError(
             "the parameter 'bundle' is empty: set it to a bundle directory "
             "(`molmo export CHECKPOINT BUNDLE` makes one)"
         )
     predictor = load(settings.bundle, settings.backend)
-    deque(predictor.stream(WARM_UP, "Describe the image.", AskOptions(max_new_tokens=1)), 0)
+    height, width = 480, 640
+    k = np.array([[width, 0, width / 2], [0, width, height / 2], [0, 0, 1]])
+    view = View(
+        np.zeros((height, width, 3), np.uint8),
+        np.ones((height, width), np.float32),
+        Camera(width, height, k, np.zeros(0), "", ""),
+    )
+    predictor.ask(view.rgb, "Describe the image.", AskOptions(max_new_tokens=1))
+    view.locate((width / 2, height / 2))
     return predictor
 
 

@@ -27,6 +27,7 @@ from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from std_msgs.msg import Header
 
 from molmo_ros.action import Ask
+from molmo_ros.srv import Ask as AskSync
 
 PATIENCE_S = 20.0  # for anything that should come at once; only a broken node lets it pass
 FRAME_ID = "wrist_optical_frame"
@@ -106,6 +107,7 @@ class Robot:
         self._info = self.node.create_publisher(CameraInfo, "camera_info", qos_profile_sensor_data)
         self._change = self.node.create_client(ChangeState, "molmo/change_state")
         self._state = self.node.create_client(GetState, "molmo/get_state")
+        self._ask_sync = self.node.create_client(AskSync, "molmo/ask_sync")
         self.client = ActionClient(self.node, Ask, "molmo/ask")
         self._parameters = self.node.create_client(SetParameters, "molmo/set_parameters")
         self.filmed: list[Header] = []
@@ -208,6 +210,11 @@ class Robot:
     def ask(self, prompt: str, timeout_s: float = 0.0):
         """Asks and waits for the answer."""
         return self.send(prompt, timeout_s).answer()
+
+    def call(self, prompt: str, camera: str = ""):
+        """Asks through the service."""
+        assert self._ask_sync.wait_for_service(PATIENCE_S)
+        return self._call(self._ask_sync, AskSync.Request(prompt=prompt, camera=camera)).answer
 
     def _call(self, client, request):
         future = client.call_async(request)

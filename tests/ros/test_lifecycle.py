@@ -86,6 +86,18 @@ def test_parameters_set_later_are_checked_too(serving, host):
     assert not host.set_parameter("autostart", False)
 
 
+def test_a_renamed_and_remapped_node_listens_where_it_was_told_to(robot, logs, endless_bundle):
+    renamed = "-r", "__node:=vlm", "-r", "__ns:=/cell", "-r", "image:=color/image_raw"
+    parameters = {"bundle": endless_bundle, "autostart": True, "image_transport": "compressed"}
+    with NodeProcess(logs / "renamed.log", *renamed, **parameters):
+        for topic in ("/cell/color/image_raw/compressed", "/cell/depth", "/cell/camera_info"):
+            (listener,) = robot.until(
+                lambda: robot.node.get_subscriptions_info_by_topic(topic),  # noqa: B023
+                f"a listener on {topic}",
+            )
+            assert (listener.node_namespace, listener.node_name) == ("/cell", "vlm_inputs")
+
+
 @pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_ends_an_answering_node_cleanly(robot, logs, endless_bundle, sent):
     parameters = {"bundle": endless_bundle, "autostart": True, **ENDLESS}

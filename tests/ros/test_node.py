@@ -119,6 +119,15 @@ def test_a_goal_that_makes_no_sense_is_rejected(host, goal):
     assert not host.send("Where?", **goal).accepted
 
 
+def test_the_service_answers_like_the_action(host, scene):
+    shot, prompt, _ = scene
+    host.film(shot)
+    answer, spoken = host.call(prompt), host.ask(prompt)
+    assert (answer.text, answer.status) == (spoken.text, Answer.OK)
+    assert answer.header in host.filmed
+    assert "no camera 'wrist'" in host.call(prompt, camera="wrist").message
+
+
 def test_cancelling_while_the_model_speaks_keeps_what_was_said(guest):
     guest.film(bare_table())
     goal = guest.send("Go on.")
