@@ -67,41 +67,61 @@ class VisionTransformer(nn.Module):
         self.positional_embedding = nn.Parameter(torch.zeros(crops.patches + 1, config.width))
         self.patch_embedding = nn.Linear(crops.patch_values, config.width, bias=False)
         self.pre_ln = nn.LayerNorm(config.width, eps=config.norm_eps)
-        self.transformer = nn.Module()
-        self.transformer.resblocks = nn.ModuleList(
-            VisionBlock(config) for _ in range(config.layers)
-        )
+        self.transformer = VisionBlocks(config)
 
     def forward(self, patches: Tensor) -> Tensor:
         """(N, P, 588) -> (N, P, F): outputs of the chosen blocks side by side, no class token."""
         x = self.patch_embedding(patches)
         first = self.class_embedding.expand(len(x), 1, -1).to(x.dtype)
         x = self.pre_ln(torch.cat([first, x], dim=1) + self.positional_embedding)
-        outputs = []
-        for block in self.transformer.resblocks[: self.config.depth_used]:
-            x = block(x)
-            outputs.append(x)
+        outputs = self.transformer(x)
         chosen = [outputs[layer % self.config.layers] for layer in self.config.features]
         return torch.cat(chosen, dim=-1)[:, 1:]
 
 
+class VisionBlocks(nn.Module):
+    """The blocks one after the other, as far as anybody reads their outputs."""
+
+    def __init__(self, config: VisionConfig):
+        super().__init__()
+        self.used = config.depth_used
+        self.resblocks = nn.ModuleList(VisionBlock(config) for _ in range(config.layers))
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        outputs = []
+        for block in self.resblocks[: self.used]:
+            x = block(x)
+            outputs.append(x)
+        return outputs
+
+
 class VisionBlock(nn.Module):
-    """Pre-norm transformer block with CLIP's quick GELU."""
+    """Pre-norm transformer block."""
 
     def __init__(self, config: VisionConfig):
         super().__init__()
         self.attention_norm = nn.LayerNorm(config.width, eps=config.norm_eps)
         self.attention = CrossAttention(config.width, config.width, config.heads, config.head_dim)
         self.ffn_norm = nn.LayerNorm(config.width, eps=config.norm_eps)
-        self.feed_forward = nn.Module()
-        self.feed_forward.w1 = nn.Linear(config.width, config.mlp)
-        self.feed_forward.w2 = nn.Linear(config.mlp, config.width)
+        self.feed_forward = VisionMLP(config)
 
     def forward(self, x: Tensor) -> Tensor:
         normed = self.attention_norm(x)
         x = x + self.attention(normed, normed)
-        hidden = self.feed_forward.w1(self.ffn_norm(x))
-        return x + self.feed_forward.w2(hidden * torch.sigmoid(1.702 * hidden))
+        return x + self.feed_forward(self.ffn_norm(x))
+
+
+class VisionMLP(nn.Module):
+    """Two linear maps around CLIP's quick GELU."""
+
+    def __init__(self, config: VisionConfig):
+        super().__init__()
+        self.w1 = nn.Linear(config.width, config.mlp)
+        self.w2 = nn.Linear(config.mlp, config.width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        hidden = self.w1(x)
+        return self.w2(hidden * torch.sigmoid(1.702 * hidden))
 
 
 class CrossAttention(nn.Module):

@@ -86,7 +86,8 @@ class SceneBatches:
     ) -> list[Annotation]:
         chances = np.array([_chance(q, mostly_pointing) for q in truth.questions])
         order = rng.choice(len(chances), len(chances), replace=False, p=chances / chances.sum())
-        chosen, room = [], self.text_tokens
+        chosen: list[Annotation] = []
+        room = self.text_tokens
         for one in (self._annotation(*truth.questions[i][1:]) for i in order):
             room -= len(one.prompt) + len(one.answer)
             if room < 0 and chosen:

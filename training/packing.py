@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -75,10 +76,9 @@ def collate(rows: Sequence[Packed]) -> Packed:
     """Pads rows on the right into one (B, T) batch."""
     longest = max(len(row.ids) for row in rows)
 
-    def stacked(name: str, fill: float) -> npt.NDArray[np.generic]:
+    def stacked(name: str, fill: int) -> npt.NDArray[Any]:
         arrays = [getattr(row, name) for row in rows]
-        padded = [np.pad(a, (0, longest - len(a)), constant_values=fill) for a in arrays]
-        return np.stack(padded)
+        return np.stack([np.pad(a, (0, longest - len(a)), constant_values=fill) for a in arrays])
 
     return Packed(
         ids=stacked("ids", PADDING),

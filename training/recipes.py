@@ -14,8 +14,8 @@ from pathlib import Path
 
 import torch
 import torch.distributed as dist
-import torch.multiprocessing as multiprocessing
 from torch import nn
+from torch.multiprocessing.spawn import spawn
 
 from molmo_model.config import CropConfig, DecoderConfig, MolmoConfig, VisionConfig
 from molmo_model.molmo import Molmo
@@ -28,8 +28,8 @@ from molmo_training.tokenizer import save_tokenizer, train_tokenizer
 from molmo_training.trainer import TrainConfig, Trainer, Worker, write_run
 
 TINY_SCENES = SceneSet(count=16_000)
-TINY_TRAINING = TrainConfig(steps=3_000, lr_connector=1.5e-3, lr_vit=1.5e-3, lr_decoder=1.5e-3)
-TINY_BATCH, TINY_TEXT_TOKENS, TINY_POINTING_STEPS = 32, 192, 700
+TINY_TRAINING = TrainConfig(steps=2_600, lr_connector=1.5e-3, lr_vit=1.5e-3, lr_decoder=1.5e-3)
+TINY_BATCH, TINY_TEXT_TOKENS, TINY_POINTING_STEPS = 32, 192, 600
 SEED = 6198  # the published one
 
 
@@ -64,7 +64,7 @@ def molmo_tiny(output: Path, *, processes: int = 2) -> None:
     if processes == 1:
         _train_tiny(0, 1, output)
     else:
-        multiprocessing.spawn(_train_tiny, (processes, output), nprocs=processes)
+        spawn(_train_tiny, (processes, output), nprocs=processes)  # type: ignore[no-untyped-call]
 
 
 RECIPES: dict[str, Callable[..., None]] = {"molmo-tiny": molmo_tiny}
@@ -95,7 +95,7 @@ def _train_tiny(rank: int, ranks: int, output: Path) -> None:
         rendezvous = f"file://{(output / 'rendezvous').absolute()}.{os.getppid()}"
         dist.init_process_group("gloo", init_method=rendezvous, rank=rank, world_size=ranks)
     tokenizer = load_tokenizer(output)
-    config = tiny_config(tokenizer.token_to_id("<im_start>"))
+    config = tiny_config(tokenizer.get_vocab_size(with_added_tokens=False))
     scenes = render_scenes(output / "scenes", TINY_SCENES, config, 1)
     model, alignment = Molmo(config), Alignment(tokenizer, config.decoder.width)
     initialise(model, SEED)

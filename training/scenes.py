@@ -89,9 +89,9 @@ def render_scenes(
         for number, start in enumerate(starts)
         if not _part(directory, number, "json").exists()
     ]
-    with get_context("spawn").Pool(processes) as pool:
-        for _ in pool.imap_unordered(_render_part, missing):
-            pass
+    if missing:
+        with get_context("spawn").Pool(processes) as pool:
+            pool.map(_render_part, missing, chunksize=1)
     return _open(directory, len(starts), scenes, config)
 
 
@@ -108,7 +108,7 @@ def answer_of(question: Question) -> str:
 def cells_of(segments: npt.NDArray[np.int16], config: MolmoConfig) -> npt.NDArray[np.int8]:
     """Which object covers most of each cell of a one-tile picture: (H, W) -> (Q,)."""
     crops = config.crops
-    h, w, top, left = fit_inside(*segments.shape, [crops.size, crops.size])
+    h, w, top, left = fit_inside(segments.shape[0], segments.shape[1], [crops.size, crops.size])
     side = crops.pooled_per_side
     rows = _cell_of_pixels(segments.shape[0], h, top, crops.size, side)
     columns = _cell_of_pixels(segments.shape[1], w, left, crops.size, side)
@@ -183,9 +183,10 @@ def _claim(directory: Path, made_of: dict[str, Any]) -> None:
     """Writes what the directory holds, or refuses one that holds something else."""
     path = directory / "scenes.json"
     text = json.dumps(made_of, indent=2)
-    if path.exists() and path.read_text() != text:
+    if not path.exists():
+        path.write_text(text)
+    elif path.read_text() != text:
         raise ValueError(f"{directory} holds other scenes; delete it or choose another directory")
-    path.write_text(text)
 
 
 def _part(directory: Path, number: int, ending: str) -> Path:
