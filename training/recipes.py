@@ -64,7 +64,7 @@ def molmo_tiny(output: Path, *, processes: int = 2) -> None:
     if processes == 1:
         _train_tiny(0, 1, output)
     else:
-        spawn(_train_tiny, (processes, output), nprocs=processes)  # type: ignore[no-untyped-call]
+        spawn(_train_tiny, (processes, output), nprocs=processes)
 
 
 RECIPES: dict[str, Callable[..., None]] = {"molmo-tiny": molmo_tiny}
