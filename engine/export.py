@@ -30,7 +30,7 @@ from molmo_engine.export_vision import write_vision
 from molmo_engine.verify import Verdict, verify_bundle
 from molmo_model.config import CropConfig, MolmoConfig
 from molmo_model.text import Prompter, load_tokenizer
-from molmo_model.weights import load_model
+from molmo_model.weights import load_model, published_tensors
 
 PRECISIONS = {"fp32": np.float32, "fp16": np.float16}
 TEXT_ROOM = 1024  # tokens kept for question and answer beside the largest picture
@@ -56,6 +56,7 @@ def export_bundle(
         raise ExportError(f"precision {precision!r}: wanted one of {', '.join(PRECISIONS)}")
     _check_target(target)
     config = MolmoConfig.from_json(checkpoint / "config.json")
+    _check_variant(config)
     capacity = needed_capacity(config) if capacity is None else capacity
     _check_capacity(config, capacity)
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -93,6 +94,15 @@ def _check_target(target: Path) -> None:
         raise ExportError(f"{target}: is there and no bundle; choose another directory")
 
 
+def _check_variant(config: MolmoConfig) -> None:
+    decoder = config.decoder
+    if decoder.experts or decoder.qk_norm or decoder.norm_after or not decoder.qkv_bias:
+        raise ExportError(
+            "only Qwen2-like Molmos (7B-D, 72B) can be exported so far; ask this one through "
+            "torch: molmo ask PICTURE PROMPT --checkpoint DIRECTORY"
+        )
+
+
 def _check_capacity(config: MolmoConfig, capacity: int) -> None:
     smallest, largest = 1 + largest_image(config.crops) + 1, config.decoder.max_positions
     if not smallest < capacity <= largest:
@@ -106,8 +116,10 @@ def _write(
     checkpoint: Path, bundle: Path, config: MolmoConfig, precision: str, capacity: int
 ) -> None:
     """Fills an empty directory with everything a bundle has, the manifest last."""
-    model = load_model(checkpoint)
-    tensors: dict[str, Array] = {name: t.numpy() for name, t in model.state_dict().items()}
+    tensors: dict[str, Array] = {
+        name.removeprefix("model."): tensor.detach().numpy()
+        for name, tensor in published_tensors(load_model(checkpoint)).items()
+    }
     tokenizer = load_tokenizer(checkpoint)
     Prompter(tokenizer, config)  # raises when the tokenizer is another model's
     tokenizer.save(str(bundle / TOKENIZER))

@@ -1,16 +1,13 @@
-"""Reads and writes the published config.json of Molmo, and names what is hard-wired beside it.
+"""The sizes that shape a Molmo: crops, ViT, decoder.
 
-Knows the Qwen2-like dense naming (7B-D, 72B). The published dense files have no vision section:
-its values are the defaults here; our own small models write theirs under the key names that the
-mixture-of-experts release uses.
+Knows no tensors and no key names of files (see published.py). The defaults are what the published
+checkpoints have in common.
 """
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 
 class ConfigError(ValueError):
@@ -86,20 +83,32 @@ class VisionConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ExpertsConfig:
+    """A mixture of experts in place of each MLP."""
+
+    count: int
+    chosen: int  # per token
+
+
+@dataclass(frozen=True, kw_only=True)
 class DecoderConfig:
-    """The language model."""
+    """The language model: Qwen2-like (7B-D, 72B), OLMo-like (7B-O) or OLMoE-like (E-1B)."""
 
     vocab_size: int
     embedding_size: int  # rows of the main table and of the head
     additional_vocab_size: int = 128  # rows that can be read but not predicted
     width: int
-    mlp: int  # the real hidden size: half of the published intermediate_size
+    mlp: int  # the real hidden size, of each expert if there are any: half of the published value
     layers: int
     heads: int
     kv_heads: int
     norm_eps: float
     rope_theta: float
     max_positions: int = 4096
+    qkv_bias: bool = True
+    qk_norm: bool = False  # over the whole width, before it is split into heads
+    norm_after: bool = False  # each branch is normalised behind, not in front
+    experts: ExpertsConfig | None = None
 
     @property
     def head_dim(self) -> int:
@@ -139,157 +148,38 @@ class MolmoConfig:
     @classmethod
     def from_json(cls, path: str | Path) -> MolmoConfig:
         """Reads a published config.json; raises ConfigError with the file and the key."""
-        try:
-            raw = json.loads(Path(path).read_text())
-        except (OSError, ValueError) as error:
-            raise ConfigError(f"{path}: cannot be read as JSON: {error}") from error
-        try:
-            return _from_published(raw)
-        except KeyError as error:
-            raise ConfigError(f"{path}: the key {error} is missing") from error
-        except ConfigError as error:
-            raise ConfigError(f"{path}: {error}") from error
+        from molmo_model import published  # it builds these classes
+
+        return published.read(Path(path))
 
     def to_json(self, path: str | Path) -> None:
         """Writes the same layout: what from_json reads back as an equal config."""
-        Path(path).write_text(json.dumps(_to_published(self), indent=2) + "\n")
+        from molmo_model import published
 
+        published.write(self, Path(path))
 
-# What the published dense configs say and we build; anything else is another model.
-_FIXED = {
-    "attention_layer_norm": False,
-    "clip_qkv": None,
-    "layer_norm_type": "rms",
-    "norm_after": False,
-    "qkv_bias": True,
-    "weight_tying": False,
-}
-
-
-def _from_published(raw: dict[str, Any]) -> MolmoConfig:
-    if "moe_num_experts" in raw or "d_model" in raw:
-        raise ConfigError("a mixture of experts; supported are Qwen2-like Molmos (7B-D, 72B)")
-    for key, wanted in _FIXED.items():
-        if raw.get(key, wanted) != wanted:
-            raise ConfigError(
-                f"{key} is {raw[key]!r}; supported are Qwen2-like Molmos with {wanted!r}"
-            )
-    config = MolmoConfig(
-        decoder=_decoder(raw), vision=_vision(raw), crops=_crops(raw, raw.get("vision_backbone"))
-    )
-    _check(config)
-    return config
-
-
-def _decoder(raw: dict[str, Any]) -> DecoderConfig:
-    return DecoderConfig(
-        vocab_size=raw["vocab_size"],
-        embedding_size=raw.get("embedding_size") or raw["vocab_size"],
-        additional_vocab_size=raw.get("additional_vocab_size", 128),
-        width=raw["hidden_size"],
-        mlp=raw["intermediate_size"] // 2,
-        layers=raw["num_hidden_layers"],
-        heads=raw["num_attention_heads"],
-        kv_heads=raw.get("num_key_value_heads") or raw["num_attention_heads"],
-        norm_eps=raw["layer_norm_eps"],
-        rope_theta=raw["rope_theta"],
-        max_positions=raw.get("max_position_embeddings", 4096),
-    )
-
-
-def _vision(raw: dict[str, Any]) -> VisionConfig:
-    features = tuple(raw.get("vit_layers", VisionConfig.features))
-    vit = raw.get("vision_backbone")
-    if vit is None:
-        return VisionConfig(features=features)
-    return VisionConfig(
-        width=vit["image_emb_dim"],
-        heads=vit["image_num_heads"],
-        head_dim=vit["image_head_dim"],
-        mlp=vit["image_mlp_dim"],
-        layers=vit["image_num_layers"],
-        norm_eps=vit["image_norm_eps"],
-        features=features,
-    )
-
-
-def _crops(raw: dict[str, Any], vit: dict[str, Any] | None) -> CropConfig:
-    before, after = raw.get("overlap_margins", CropConfig.margins)
-    return CropConfig(
-        size=vit["image_default_input_size"][0] if vit else CropConfig.size,
-        patch=vit["image_patch_size"] if vit else CropConfig.patch,
-        margins=(before, after),
-        max_crops=raw.get("max_crops", CropConfig.max_crops),
-        pool=raw.get("image_pooling_h", CropConfig.pool),
-    )
-
-
-def _check(config: MolmoConfig) -> None:
-    """Refuses sizes that do not fit together, before any tensor is made."""
-    decoder, vision, crops = config.decoder, config.vision, config.crops
-    rules = {
-        "hidden_size must be a multiple of num_attention_heads": decoder.width % decoder.heads,
-        "num_attention_heads must be a multiple of num_key_value_heads": (
-            decoder.heads % decoder.kv_heads
-        ),
-        "the crop must be a multiple of the patch": crops.size % crops.patch,
-        "the patches of a crop must fill the pooling windows": crops.patches_per_side % crops.pool,
-        "overlap_margins must fill the pooling windows": any(
-            m % crops.pool for m in crops.margins
-        ),
-        "the margins must leave a window": crops.window_px <= 0,
-        "vit_layers must be layers of the ViT": any(
-            not -vision.layers <= layer < vision.layers for layer in vision.features
-        ),
-    }
-    broken = [rule for rule, is_broken in rules.items() if is_broken]
-    if broken:
-        raise ConfigError("; ".join(broken))
-
-
-def _to_published(config: MolmoConfig) -> dict[str, Any]:
-    decoder, vision, crops = config.decoder, config.vision, config.crops
-    return {
-        "architectures": ["MolmoForCausalLM"],
-        "model_type": "molmo",
-        **_FIXED,
-        "vocab_size": decoder.vocab_size,
-        "embedding_size": decoder.embedding_size,
-        "additional_vocab_size": decoder.additional_vocab_size,
-        "hidden_size": decoder.width,
-        "intermediate_size": 2 * decoder.mlp,
-        "num_hidden_layers": decoder.layers,
-        "num_attention_heads": decoder.heads,
-        "num_key_value_heads": decoder.kv_heads,
-        "max_position_embeddings": decoder.max_positions,
-        "layer_norm_eps": decoder.norm_eps,
-        "rope_theta": decoder.rope_theta,
-        "tie_word_embeddings": False,
-        "use_cache": True,
-        "use_position_ids": True,
-        "torch_dtype": "float32",
-        "vit_layers": list(vision.features),
-        "image_pooling_2d": "attention-meanq",
-        "image_padding_embed": "pad_and_partial_pad",
-        "image_projector": "mlp",
-        "image_pooling_h": crops.pool,
-        "image_pooling_w": crops.pool,
-        "crop_mode": "overlap-and-resize-c2",
-        "max_crops": crops.max_crops,
-        "overlap_margins": list(crops.margins),
-        "vision_backbone": {
-            "image_model_type": "openai",
-            "image_default_input_size": [crops.size, crops.size],
-            "image_patch_size": crops.patch,
-            "image_pos_patch_size": crops.patch,
-            "image_mlp_activations": "quick_gelu",
-            "image_num_pos": crops.patches + 1,
-            "image_norm_eps": vision.norm_eps,
-            "image_emb_dim": vision.width,
-            "image_num_heads": vision.heads,
-            "image_num_key_value_heads": vision.heads,
-            "image_head_dim": vision.head_dim,
-            "image_mlp_dim": vision.mlp,
-            "image_num_layers": vision.layers,
-        },
-    }
+    def __post_init__(self) -> None:
+        """Refuses sizes that do not fit together, before any tensor is made."""
+        decoder, vision, crops = self.decoder, self.vision, self.crops
+        rules = {
+            "hidden_size must be a multiple of num_attention_heads": decoder.width % decoder.heads,
+            "num_attention_heads must be a multiple of num_key_value_heads": (
+                decoder.heads % decoder.kv_heads
+            ),
+            "the crop must be a multiple of the patch": crops.size % crops.patch,
+            "the patches of a crop must fill the pooling windows": crops.patches_per_side
+            % crops.pool,
+            "overlap_margins must fill the pooling windows": any(
+                m % crops.pool for m in crops.margins
+            ),
+            "the margins must leave a window": crops.window_px <= 0,
+            "moe_top_k must be at most moe_num_experts": (
+                decoder.experts is not None and decoder.experts.chosen > decoder.experts.count
+            ),
+            "vit_layers must be layers of the ViT": any(
+                not -vision.layers <= layer < vision.layers for layer in vision.features
+            ),
+        }
+        broken = [rule for rule, is_broken in rules.items() if is_broken]
+        if broken:
+            raise ConfigError("; ".join(broken))

@@ -1,7 +1,8 @@
-"""The language model of Molmo: a Qwen2-like decoder with rotary positions and a KV cache.
+"""The language model of Molmo: rotary positions, grouped heads, a KV cache; one for all variants.
 
-Knows nothing of images: embeddings in, hidden states out. Module names are those of the published
-checkpoints.
+A block is an attention branch and an MLP branch, each with its norm in front or behind; the MLP is
+dense or a mixture of experts. Knows nothing of images: embeddings in, hidden states out. Module
+names are those of the published mixture of experts (see weights.py for the others).
 
 B batch, T new tokens, S tokens seen so far, D width, H heads, K key-value heads, V vocabulary
 """
@@ -13,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from molmo_model.attention import attend
-from molmo_model.config import DecoderConfig
+from molmo_model.config import DecoderConfig, ExpertsConfig
 
 
 class KVCache:
@@ -92,18 +93,12 @@ class Decoder(nn.Module):
 
 
 class Block(nn.Module):
-    """Pre-norm attention and SiLU-gated MLP."""
+    """Attention and MLP, each added to what it read."""
 
     def __init__(self, config: DecoderConfig):
         super().__init__()
-        self.config = config
-        head = config.head_dim
-        self.attn_norm = RMSNorm(config.width, config.norm_eps)
-        self.att_proj = nn.Linear(config.width, (config.heads + 2 * config.kv_heads) * head)
-        self.attn_out = nn.Linear(config.width, config.width, bias=False)
-        self.ff_norm = RMSNorm(config.width, config.norm_eps)
-        self.ff_proj = nn.Linear(config.width, 2 * config.mlp, bias=False)
-        self.ff_out = nn.Linear(config.mlp, config.width, bias=False)
+        self.attn = Attention(config)
+        self.mlp = MLP(config) if config.experts is None else Experts(config, config.experts)
 
     def forward(
         self,
@@ -113,9 +108,37 @@ class Block(nn.Module):
         cache: KVCache | None,
         layer: int,
     ) -> Tensor:
-        x = x + self.attend(self.attn_norm(x), rotation, mask, cache, layer)
-        up, gate = self.ff_proj(self.ff_norm(x)).chunk(2, dim=-1)
-        return x + self.ff_out(up * functional.silu(gate))
+        """(B, T, D) -> (B, T, D)."""
+        x = self.attn(x, rotation, mask, cache, layer)
+        return self.mlp(x)
+
+
+class Attention(nn.Module):
+    """Grouped-query attention with its norm."""
+
+    def __init__(self, config: DecoderConfig):
+        super().__init__()
+        self.config = config
+        head, eps = config.head_dim, config.norm_eps
+        rows = (config.heads + 2 * config.kv_heads) * head
+        self.attn_norm = RMSNorm(config.width, eps)
+        self.att_proj = nn.Linear(config.width, rows, bias=config.qkv_bias)
+        self.attn_out = nn.Linear(config.width, config.width, bias=False)
+        if config.qk_norm:
+            self.q_norm = RMSNorm(config.heads * head, eps)
+            self.k_norm = RMSNorm(config.kv_heads * head, eps)
+
+    def forward(
+        self,
+        x: Tensor,
+        rotation: tuple[Tensor, Tensor],
+        mask: Tensor,
+        cache: KVCache | None,
+        layer: int,
+    ) -> Tensor:
+        if self.config.norm_after:
+            return x + self.attn_norm(self.attend(x, rotation, mask, cache, layer))
+        return x + self.attend(self.attn_norm(x), rotation, mask, cache, layer)
 
     def attend(
         self,
@@ -125,16 +148,83 @@ class Block(nn.Module):
         cache: KVCache | None,
         layer: int,
     ) -> Tensor:
-        """Grouped-query attention: (B, T, D) -> (B, T, D)."""
-        heads, kv_heads = self.config.heads, self.config.kv_heads
-        fused = self.att_proj(x).unflatten(-1, (heads + 2 * kv_heads, -1)).transpose(1, 2)
-        q, k, v = fused.split([heads, kv_heads, kv_heads], dim=1)
+        """(B, T, D) -> (B, T, D)."""
+        q, k, v = self.project(x)
         q, k = rotate(q, rotation), rotate(k, rotation)
         if cache is not None:
             k, v = cache.update(layer, k, v)
-        k, v = (t.repeat_interleave(heads // kv_heads, dim=1) for t in (k, v))
-        mixed = attend(q, k, v, mask)
-        return self.attn_out(mixed.transpose(1, 2).flatten(-2))
+        shared = self.config.heads // self.config.kv_heads
+        k, v = (t.repeat_interleave(shared, dim=1) for t in (k, v))
+        return self.attn_out(attend(q, k, v, mask).transpose(1, 2).flatten(-2))
+
+    def project(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """(B, T, D) -> queries (B, H, T, head), keys and values (B, K, T, head)."""
+        head = self.config.head_dim
+        widths = [n * head for n in (self.config.heads, *[self.config.kv_heads] * 2)]
+        q, k, v = self.att_proj(x).split(widths, dim=-1)
+        if self.config.qk_norm:  # over all heads together
+            q, k = self.q_norm(q), self.k_norm(k)
+        q, k, v = (t.unflatten(-1, (-1, head)).transpose(1, 2) for t in (q, k, v))
+        return q, k, v
+
+
+class MLP(nn.Module):
+    """SiLU-gated MLP with its norm; the rows of the first half go up, the others gate."""
+
+    def __init__(self, config: DecoderConfig):
+        super().__init__()
+        self.norm_after = config.norm_after
+        self.ff_norm = RMSNorm(config.width, config.norm_eps)
+        self.ff_proj = nn.Linear(config.width, 2 * config.mlp, bias=False)
+        self.ff_out = nn.Linear(config.mlp, config.width, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.norm_after:
+            return x + self.ff_norm(self.mix(x))
+        return x + self.mix(self.ff_norm(x))
+
+    def mix(self, x: Tensor) -> Tensor:
+        """(B, T, D) -> (B, T, D)."""
+        up, gate = self.ff_proj(x).chunk(2, dim=-1)
+        return self.ff_out(up * functional.silu(gate))
+
+
+class Experts(nn.Module):
+    """A mixture of experts with its norm: each token is read by a few of many small MLPs."""
+
+    def __init__(self, config: DecoderConfig, experts: ExpertsConfig):
+        super().__init__()
+        self.chosen = experts.chosen
+        self.ff_norm = RMSNorm(config.width, config.norm_eps)
+        self.gate = nn.Linear(config.width, experts.count, bias=False)
+        self.experts = nn.ModuleList(Expert(config) for _ in range(experts.count))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.mix(self.ff_norm(x).flatten(0, 1)).view_as(x)
+
+    def mix(self, x: Tensor) -> Tensor:
+        """(N, D) -> (N, D); no token is dropped, the router's shares are not renormalised."""
+        shares = self.gate(x).float().softmax(-1)  # over all experts, before choosing
+        weights, chosen = shares.topk(self.chosen, dim=-1)
+        mixed = torch.zeros_like(x)
+        for number, expert in enumerate(self.experts):
+            rows, places = torch.nonzero(chosen == number, as_tuple=True)
+            weight = weights[rows, places, None].to(x.dtype)
+            mixed = mixed.index_add(0, rows, expert(x[rows]) * weight)
+        return mixed
+
+
+class Expert(nn.Module):
+    """One SiLU-gated MLP of a mixture."""
+
+    def __init__(self, config: DecoderConfig):
+        super().__init__()
+        self.gate_proj = nn.Linear(config.width, config.mlp, bias=False)
+        self.up_proj = nn.Linear(config.width, config.mlp, bias=False)
+        self.down_proj = nn.Linear(config.mlp, config.width, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.down_proj(functional.silu(self.gate_proj(x)) * self.up_proj(x))
 
 
 class RMSNorm(nn.Module):

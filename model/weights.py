@@ -1,15 +1,18 @@
-"""Loads and saves checkpoints in the published Hugging Face layout.
+"""Loads and saves checkpoints in the published Hugging Face layouts.
 
-One or several safetensors files beside a config.json. Reads shard by shard, so that no more than
-the model and one shard are in memory.
+One or several safetensors files, or the pickle of the mixture of experts (unpickled weights only),
+beside a config.json. Reads tensor by tensor, so that no more than the model and one shard are in
+memory.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
+from pickle import UnpicklingError
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -19,9 +22,9 @@ from torch import Tensor, nn
 from molmo_model.config import MolmoConfig
 from molmo_model.molmo import Molmo
 
-PREFIX = "model."  # of every tensor name in the published files
 SINGLE = "model.safetensors"
 INDEX = "model.safetensors.index.json"
+PICKLE = "pytorch_model.bin"
 
 
 class WeightsError(ValueError):
@@ -36,18 +39,18 @@ def load_model(
     """Builds the model of a checkpoint directory, in eval mode.
 
     Raises ConfigError for its config.json, and WeightsError that names every missing, unexpected
-    or wrongly shaped tensor at once.
+    or wrongly shaped tensor at once, before any is read.
     """
     directory = Path(directory)
     config = MolmoConfig.from_json(directory / "config.json")
     with torch.device("meta"):
         model = Molmo(config)
-    parameters = dict(model.named_parameters())
-    wanted = {PREFIX + name: tuple(value.shape) for name, value in parameters.items()}
-    shards = shard_files(directory)
-    _compare(directory, wanted, _stored_shapes(shards))
-    for name, value in _tensors(shards, dtype, device):
-        _assign(model, name.removeprefix(PREFIX), value)
+    ours = {published_name(name, config): name for name, _ in model.named_parameters()}
+    files = weight_files(directory)
+    wanted = {name: tuple(model.get_parameter(own).shape) for name, own in ours.items()}
+    _compare(directory, wanted, _stored_shapes(files))
+    for name, value in _tensors(files):
+        _assign(model, ours[name], value.to(device=device, dtype=dtype))
     return model.eval()
 
 
@@ -55,40 +58,58 @@ def save_model(model: Molmo, directory: str | Path) -> None:
     """Writes config.json and model.safetensors, each whole or not at all."""
     directory = Path(directory)
     directory.mkdir(parents=True, exist_ok=True)
-    tensors = {
-        PREFIX + name: value.detach().cpu().contiguous()
-        for name, value in model.named_parameters()
-    }
-    save_file(tensors, directory / f"{SINGLE}.part", metadata={"format": "pt"})
-    (directory / f"{SINGLE}.part").chmod(0o644)  # safetensors makes it readable by its owner only
-    os.replace(directory / f"{SINGLE}.part", directory / SINGLE)
+    tensors = {name: t.detach().cpu().contiguous() for name, t in published_tensors(model).items()}
+    part = directory / f"{SINGLE}.part"
+    save_file(tensors, part, metadata={"format": "pt"})
+    part.chmod(0o644)  # safetensors makes it readable by its owner only
+    os.replace(part, directory / SINGLE)
     model.config.to_json(directory / "config.json.part")
     os.replace(directory / "config.json.part", directory / "config.json")
 
 
-def shard_files(directory: Path) -> list[Path]:
-    """The safetensors files of a checkpoint, from its index when it has one."""
+def published_tensors(model: Molmo) -> dict[str, Tensor]:
+    """The parameters under the names of the published checkpoint of their variant."""
+    return {published_name(name, model.config): value for name, value in model.named_parameters()}
+
+
+def published_name(name: str, config: MolmoConfig) -> str:
+    """What the published checkpoint calls a parameter of ours.
+
+    The mixture of experts groups a block's tensors by branch, as our modules do, and has its head
+    apart; the dense layout does neither.
+    """
+    if config.decoder.experts is None:
+        return "model." + re.sub(r"(blocks\.\d+)\.(attn|mlp)\.", r"\1.", name)
+    return "lm_head.weight" if name == "transformer.ff_out.weight" else f"model.{name}"
+
+
+def weight_files(directory: Path) -> list[Path]:
+    """The files with the tensors: those of the index, the single file, or the pickle."""
     index = directory / INDEX
+    names = [SINGLE]
     if index.exists():
         try:
             names = sorted(set(json.loads(index.read_text())["weight_map"].values()))
         except (ValueError, KeyError, AttributeError) as error:
             raise WeightsError(f"{index}: not an index of safetensors files: {error}") from error
-    else:
-        names = [SINGLE]
+    elif not (directory / SINGLE).exists() and (directory / PICKLE).exists():
+        names = [PICKLE]
     missing = [name for name in names if not (directory / name).is_file()]
     if missing:
         raise WeightsError(
             f"{directory}: no {', '.join(missing)}; a checkpoint is config.json and "
-            f"{SINGLE}, or the files that {INDEX} names"
+            f"{SINGLE}, or the files that {INDEX} names, or {PICKLE}"
         )
     return [directory / name for name in names]
 
 
-def _stored_shapes(shards: list[Path]) -> dict[str, tuple[int, ...]]:
-    """Name and shape of every stored tensor, from the headers alone."""
-    shapes = {}
-    for path in shards:
+def _stored_shapes(files: list[Path]) -> dict[str, tuple[int, ...]]:
+    """Name and shape of every stored tensor, without reading the tensors."""
+    shapes: dict[str, tuple[int, ...]] = {}
+    for path in files:
+        if path.suffix == ".bin":
+            shapes |= {name: tuple(value.shape) for name, value in _unpickled(path).items()}
+            continue
         try:
             with safe_open(path, "pt") as file:
                 for name in file.keys():  # noqa: SIM118 - safe_open is not a dict
@@ -100,13 +121,24 @@ def _stored_shapes(shards: list[Path]) -> dict[str, tuple[int, ...]]:
     return shapes
 
 
-def _tensors(
-    shards: list[Path], dtype: torch.dtype, device: torch.device | str
-) -> Iterator[tuple[str, Tensor]]:
-    for path in shards:
+def _tensors(files: list[Path]) -> Iterator[tuple[str, Tensor]]:
+    for path in files:
+        if path.suffix == ".bin":
+            yield from _unpickled(path).items()
+            continue
         with safe_open(path, "pt") as file:
             for name in file.keys():  # noqa: SIM118
-                yield name, file.get_tensor(name).to(device=device, dtype=dtype)
+                yield name, file.get_tensor(name)
+
+
+def _unpickled(path: Path) -> dict[str, Tensor]:
+    """The tensors of a pickle, mapped from the file; nothing but tensors is unpickled."""
+    try:
+        stored = torch.load(path, map_location="cpu", mmap=True, weights_only=True)
+    except (UnpicklingError, RuntimeError, EOFError) as error:
+        raise WeightsError(f"{path}: no pickle of tensors alone ({error})") from error
+    # The head stands outside the model; some uploads give it the model's prefix all the same.
+    return {name.replace("model.lm_head.", "lm_head."): value for name, value in stored.items()}
 
 
 def _assign(model: nn.Module, name: str, value: Tensor) -> None:

@@ -15,19 +15,31 @@ from molmo_model.weights import load_model
 # Golden README: text and hash cases 3e-4 (logits) and 2e-4 (features); pictures, with another
 # exact float resize than torch's, 3e-3.
 LOGITS, FEATURES, HIDDEN, PICTURES = 3e-4, 2e-4, 1e-4, 3e-3
-FOLDER = GOLDEN / "tiny-qwen2"
-CASES = json.loads((FOLDER / "golden.json").read_text())["cases"]
+# Some positions of tiny-moe stand so near a router's tie that another summation order may choose
+# another expert; the README allows two of them per picture.
+NEAR_TIES = {"tiny-moe": 2}
+VARIANTS = ("tiny-qwen2", "tiny-olmo", "tiny-moe")
+
+
+@pytest.fixture(scope="module", params=VARIANTS)
+def folder(request):
+    return GOLDEN / request.param
 
 
 @pytest.fixture(scope="module")
-def model():
-    return load_model(FOLDER)
+def cases(folder):
+    return json.loads((folder / "golden.json").read_text())["cases"]
 
 
 @pytest.fixture(scope="module")
-def tensors():
+def model(folder):
+    return load_model(folder)
+
+
+@pytest.fixture(scope="module")
+def tensors(folder):
     """Integers are stored as int32; the network takes int64."""
-    stored = load_file(FOLDER / "golden.safetensors")
+    stored = load_file(folder / "golden.safetensors")
     return {k: v.long() if v.dtype == torch.int32 else v for k, v in stored.items()}
 
 
@@ -40,10 +52,10 @@ def batched(tensors, case, *names):
     ]
 
 
-def crops_of(case, tensors):
+def crops_of(case, cases, tensors):
     """The (ids, crops, masks, index) of a single-picture case."""
     ids, masks, index = batched(tensors, case, "input_ids", "image_masks", "image_input_idx")
-    recipe = CASES[case]
+    recipe = cases[case]
     crops = torch.from_numpy(hash_pixels(recipe["n_crops"], recipe["hash_seed"]))[None]
     return ids, crops, masks, index
 
@@ -58,8 +70,8 @@ def test_text_alone(model, tensors):
 
 
 @torch.inference_mode()
-def test_image_features_from_patches_to_embeddings(model, tensors):
-    ids, crops, masks, index = crops_of("crops2", tensors)
+def test_image_features_from_patches_to_embeddings(model, cases, tensors):
+    ids, crops, masks, index = crops_of("crops2", cases, tensors)
     seen = model.vision_backbone.image_vit(crops[0])[:, tensors["crops2.vit_patch_sel"]]
     assert torch.allclose(seen, tensors["crops2.vit_features"], atol=FEATURES)
     features = model.encode_image(crops, masks)
@@ -69,8 +81,8 @@ def test_image_features_from_patches_to_embeddings(model, tensors):
 
 
 @torch.inference_mode()
-def test_two_crops(model, tensors):
-    inputs = crops_of("crops2", tensors)
+def test_two_crops(model, cases, tensors):
+    inputs = crops_of("crops2", cases, tensors)
     assert torch.allclose(model(*inputs)[0], tensors["crops2.logits"], atol=LOGITS)
     generated = generate(model, *inputs, max_new_tokens=16)
     assert torch.equal(generated[0], tensors["crops2.generated"])
@@ -78,21 +90,22 @@ def test_two_crops(model, tensors):
 
 @pytest.mark.parametrize("case", ["wide", "tall", "max12"])
 @torch.inference_mode()
-def test_pictures_end_to_end(case, model, tensors):
-    recipe = CASES[case]
+def test_pictures_end_to_end(case, folder, model, cases, tensors):
+    recipe = cases[case]
     image = prepare_image(recipe_rgb(recipe["recipe"], recipe["rgb_sha256"]), model.config)
     (ids,) = batched(tensors, case, "input_ids")
     assert np.array_equal(ids[0, 1 : 1 + len(image.tokens)], image.tokens)
     inputs = [torch.from_numpy(a)[None] for a in (image.crops, image.masks, image.index)]
     logits = model(ids, *inputs)[0, tensors[f"{case}.logit_positions"]]
-    assert torch.allclose(logits, tensors[f"{case}.logits"], atol=PICTURES)
+    errors = (logits - tensors[f"{case}.logits"]).abs().amax(-1)
+    assert int((errors > PICTURES).sum()) <= NEAR_TIES.get(folder.name, 0)
     generated = generate(model, ids, *inputs, max_new_tokens=16)
     assert torch.equal(generated[0], tensors[f"{case}.generated"])
 
 
 @torch.inference_mode()
-def test_a_batch_of_different_lengths(model, tensors):
-    rows = CASES["batch"]["rows"]
+def test_a_batch_of_different_lengths(model, cases, tensors):
+    rows = cases["batch"]["rows"]
     crops = torch.full((2, 3, 576, 588), -1.0)
     for row, recipe in enumerate(rows):
         pixels = hash_pixels(recipe["n_crops"], recipe["hash_seed"])
@@ -107,8 +120,8 @@ def test_a_batch_of_different_lengths(model, tensors):
     assert torch.equal(generated, tensors["batch.generated"])
 
 
-def test_packed_annotations_see_the_picture_and_themselves(model, tensors):
-    ids, crops, masks, index = crops_of("packed", tensors)
+def test_packed_annotations_see_the_picture_and_themselves(model, cases, tensors):
+    ids, crops, masks, index = crops_of("packed", cases, tensors)
     positions, segments = batched(tensors, "packed", "position_ids", "subsegment_ids")
     with torch.inference_mode():
         logits = model(ids, crops, masks, index, position_ids=positions, segment_ids=segments)

@@ -7,22 +7,30 @@ import torch
 from recipes import GOLDEN, hash_pixels
 from safetensors.torch import load_file
 
-from molmo_model.weights import load_model
+from molmo_model.weights import load_model, published_tensors
 from molmo_training.loss import summed_loss
 from molmo_training.trainer import TrainConfig, component_parameters, learning_rate
 
-FOLDER = GOLDEN / "tiny-qwen2"
-CASE = json.loads((FOLDER / "golden.json").read_text())["cases"]["packed"]
 LOSS, GRADIENT = 1e-4, 1e-3  # relative, golden README
 
 
+@pytest.fixture(scope="module", params=("tiny-qwen2", "tiny-olmo", "tiny-moe"))
+def folder(request):
+    return GOLDEN / request.param
+
+
 @pytest.fixture(scope="module")
-def trained():
+def case(folder):
+    return json.loads((folder / "golden.json").read_text())["cases"]["packed"]
+
+
+@pytest.fixture(scope="module")
+def trained(folder, case):
     """The model with the gradients of the packed example, and its loss."""
-    stored = load_file(FOLDER / "golden.safetensors")
+    stored = load_file(folder / "golden.safetensors")
     t = {k: v.long() if v.dtype == torch.int32 else v for k, v in stored.items()}
-    model = load_model(FOLDER)
-    crops = torch.from_numpy(hash_pixels(CASE["n_crops"], CASE["hash_seed"]))
+    model = load_model(folder)
+    crops = torch.from_numpy(hash_pixels(case["n_crops"], case["hash_seed"]))
     logits = model(
         t["packed.input_ids"][None],
         crops[None],
@@ -37,22 +45,22 @@ def trained():
     return model, float(loss.detach())
 
 
-def test_the_loss_with_its_z_part_is_the_published_one(trained):
-    assert trained[1] == pytest.approx(CASE["total_loss"], rel=LOSS)
+def test_the_loss_with_its_z_part_is_the_published_one(trained, case):
+    assert trained[1] == pytest.approx(case["total_loss"], rel=LOSS)
 
 
-def test_every_gradient_is_the_published_one(trained):
-    norms = {f"model.{n}": p.grad for n, p in trained[0].named_parameters()}
+def test_every_gradient_is_the_published_one(trained, case):
+    norms = {name: p.grad for name, p in published_tensors(trained[0]).items()}
     wrong = []
-    for name, wanted in CASE["grad_norms"].items():
+    for name, wanted in case["grad_norms"].items():
         found = 0.0 if norms[name] is None else float(norms[name].norm())
         if abs(found - (wanted or 0.0)) > GRADIENT * (wanted or 0.0) + 1e-4:
             wrong.append((name, found, wanted))
     assert not wrong
 
 
-def test_components_are_split_as_published(trained):
-    wanted = CASE["component_grad_norms_excluding_frozen_wte"]
+def test_components_are_split_as_published(trained, case):
+    wanted = case["component_grad_norms_excluding_frozen_wte"]
     groups = component_parameters(trained[0])
     frozen = trained[0].transformer.wte.embedding
     for ours, theirs in (("connector", "connector"), ("vit", "vit"), ("decoder", "llm")):
