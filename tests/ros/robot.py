@@ -23,6 +23,7 @@ from rclpy.duration import Duration
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.parameter import Parameter
 from rclpy.qos import qos_profile_sensor_data
+from rclpy.task import Future
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from std_msgs.msg import Header
 
@@ -187,10 +188,15 @@ class Robot:
 
     def transition(self, name: str) -> bool:
         """Asks the node for a lifecycle transition; whether it succeeded."""
+        asked = self.start_transition(name)
+        return self.until(lambda: asked.done() and asked.result(), name).success
+
+    def start_transition(self, name: str) -> Future:
+        """Asks for a transition and does not wait for its end."""
         assert self._change.wait_for_service(PATIENCE_S)
         request = ChangeState.Request()
         request.transition.id = TRANSITIONS[name]
-        return self._call(self._change, request).success
+        return self._change.call_async(request)
 
     def state(self) -> str:
         assert self._state.wait_for_service(PATIENCE_S)

@@ -47,6 +47,15 @@ def test_transitions_out_of_order_are_refused_and_survived(robot, logs):
         assert robot.state() == "inactive"
 
 
+def test_services_answer_and_signals_work_while_configure_loads(robot, logs, endless_bundle):
+    with NodeProcess(logs / "loading.log", bundle=endless_bundle) as process:
+        robot.start_transition("configure")
+        robot.until(lambda: robot.state() == "configuring", "a look at the node while it loads")
+        assert not robot.transition("activate")
+        assert process.stop() == 0, process.log
+        assert "Traceback" not in process.log
+
+
 def test_without_a_usable_bundle_configure_fails_with_a_sentence(robot, logs, tmp_path):
     damaged = tmp_path / "damaged"
     shutil.copytree(BUNDLE, damaged)
