@@ -8,13 +8,14 @@ B batch, T tokens, C crops, P patches per crop, Q pooled patches per crop, D wid
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 
 import torch
 from torch import Tensor, nn
 
 from molmo_model.config import MolmoConfig
 from molmo_model.decoder import Decoder, KVCache
+from molmo_model.sampling import Chooser, Sampling
 from molmo_model.vision import VisionBackbone
 
 
@@ -124,31 +125,66 @@ def generate(
     index: Tensor | None = None,
     *,
     max_new_tokens: int,
-    stop: Collection[int] = (),
+    stop: Collection[int | str] = (),
+    sampling: Sampling | None = None,
+    decode: Callable[[list[int]], str] | None = None,
 ) -> Tensor:
-    """Greedy decoding with a KV cache.
+    """Decodes with a KV cache, greedily unless told how to sample.
 
     input_ids: (B, T), right-padded with -1, as are crops, masks and index (see Molmo.forward)
-    returns:   (B, n) int64, n <= max_new_tokens; a row is padded with -1 after its stop token
+    stop:      token ids that end a row, and strings that do so wherever they appear in its text;
+               strings need `decode`, ids to text
+    returns:   (B, n) int64, n <= max_new_tokens; a row is padded with -1 after what stopped it
     """
-    batch, length = input_ids.shape
+    device, length = input_ids.device, input_ids.shape[1]
+    stops, chooser = _Stops(stop, decode), Chooser(sampling, device)
+    cache, hidden = _read_prompt(model, input_ids, crops, masks, index, length + max_new_tokens)
+    is_done = torch.zeros(len(input_ids), dtype=torch.bool, device=device)
+    tokens = input_ids.new_empty(len(input_ids), 0)
+    while True:
+        chosen = chooser.choose(model.transformer.ff_out(hidden)).masked_fill(is_done, -1)
+        tokens = torch.cat([tokens, chosen[:, None]], dim=1)
+        is_done = is_done | stops.reached(tokens)
+        if tokens.shape[1] == max_new_tokens or bool(is_done.all()):
+            return tokens
+        hidden = model.hidden_states(chosen[:, None], None, cache=cache)[:, 0]
+
+
+def _read_prompt(
+    model: Molmo,
+    input_ids: Tensor,
+    crops: Tensor | None,
+    masks: Tensor | None,
+    index: Tensor | None,
+    capacity: int,
+) -> tuple[KVCache, Tensor]:
+    """A cache with the prompt in it, and the hidden state of each row's last token (B, D)."""
     weight = model.transformer.ff_out.weight
-    cache = KVCache(
-        model.config.decoder, batch, length + max_new_tokens, weight.dtype, weight.device
-    )
+    cache = KVCache(model.config.decoder, len(input_ids), capacity, weight.dtype, weight.device)
     features = None
     if crops is not None and masks is not None and index is not None:
-        features = place(model.encode_image(crops, masks), index, length)
+        encoded = model.encode_image(crops.to(weight.dtype), masks)
+        features = place(encoded, index, input_ids.shape[1])
     hidden = model.hidden_states(input_ids, features, cache=cache)
     last = (input_ids != -1).sum(1) - 1
-    hidden = hidden[torch.arange(batch, device=last.device), last]
-    stops = torch.tensor(sorted(stop), device=input_ids.device)
-    is_done = torch.zeros(batch, dtype=torch.bool, device=input_ids.device)
-    tokens: list[Tensor] = []
-    while True:
-        chosen = model.transformer.ff_out(hidden).argmax(-1).masked_fill(is_done, -1)
-        tokens.append(chosen)
-        is_done = is_done | torch.isin(chosen, stops)
-        if len(tokens) == max_new_tokens or bool(is_done.all()):
-            return torch.stack(tokens, dim=1)
-        hidden = model.hidden_states(chosen[:, None], None, cache=cache)[:, 0]
+    return cache, hidden[torch.arange(len(last), device=last.device), last]
+
+
+class _Stops:
+    """Knows when a row has said enough."""
+
+    def __init__(self, stop: Collection[int | str], decode: Callable[[list[int]], str] | None):
+        self.ids = [one for one in stop if isinstance(one, int)]
+        self.texts = [one for one in stop if isinstance(one, str)]
+        self.decode = decode
+        if self.texts and decode is None:
+            raise ValueError(f"to stop at {self.texts}, generate needs `decode`")
+
+    def reached(self, tokens: Tensor) -> Tensor:
+        """Tokens (B, n) -> (B,) bool: whether the newest one ends its row."""
+        found = torch.isin(tokens[:, -1], tokens.new_tensor(self.ids))
+        if not self.texts or self.decode is None:
+            return found
+        said = [self.decode([t for t in row if t >= 0]) for row in tokens.tolist()]
+        is_said = [any(text in words for text in self.texts) for words in said]
+        return found | torch.tensor(is_said, device=tokens.device)
