@@ -52,6 +52,7 @@ class MolmoNode(SafeLifecycleNode):
         self._predictor: Predictor | None = None
         self._identity = ("", "")
         self._is_active = False
+        self._is_closing = False
         self._stop = Event()
         mailbox = Mailbox()
         self._inputs = Inputs(self, mailbox)
@@ -74,6 +75,8 @@ class MolmoNode(SafeLifecycleNode):
         return super().on_configure(state)
 
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        if self._is_closing:  # a signal came while autostart was loading
+            return FAILURE
         self._stop.clear()
         self._inputs.open(parameters.read(self).image_transport)
         self._is_active = True
@@ -116,7 +119,8 @@ class MolmoNode(SafeLifecycleNode):
             return answer
 
     def close(self) -> None:
-        """Ends the running question and the worker."""
+        """Ends the running question and the worker; the node is not used afterwards."""
+        self._is_closing = True
         self._halt()
         self._free()
         self._worker.close()
