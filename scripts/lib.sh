@@ -93,6 +93,7 @@ pip_install() {
   done
   # A sourced ROS 2 has its own NumPy and OpenCV, which its compiled modules fit.
   if [[ $ros != wheels ]]; then
+    python -c 'import cv2, numpy' || die "ROS 2 $ros is there, but not all that it needs: rosdep install --from-paths ."
     sed -E '/^(numpy|opencv-python-headless)==/d' "$1" >"$venv/requirements.txt"
     arguments=(-r "$venv/requirements.txt")
     command -v colcon >/dev/null || arguments+=(colcon-common-extensions)
@@ -114,7 +115,7 @@ build_interfaces() {
   say "Building the ROS interfaces ..."
   rm -rf install # so that no link to a file that is gone stays behind
   mkdir -p log
-  colcon --log-base log build --symlink-install --base-paths . >log/build.txt 2>&1 || {
+  MAKEFLAGS=-j$(nproc) colcon --log-base log build --symlink-install --base-paths . >log/build.txt 2>&1 || {
     tail -n 40 log/build.txt >&2
     die "colcon build failed: see above, and log/build.txt for all of it."
   }

@@ -14,6 +14,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 VERSION = re.search(r"<version>(.+)</version>", (ROOT / "package.xml").read_text())[1]
 NOT_SOURCES = (".*", "build", "install", "log", "runs", "demo_output", "__pycache__", "*.egg-info")
+COLCON = ("colcon", "--log-base", "log", "build", "--base-paths")
 PROBE = """
 import molmo_ros.cell, molmo_engine
 from molmo_ros.msg import Answer
@@ -45,7 +46,7 @@ def run(*command: object, cwd: Path, **environment: str) -> str:
 
 
 def test_colcon_installs_copies_that_work_without_the_sources(sources, tmp_path):
-    run("colcon", "--log-base", "log", "build", "--base-paths", sources, cwd=tmp_path)
+    run(*COLCON, sources, cwd=tmp_path, MAKEFLAGS=f"-j{os.cpu_count()}")
     shutil.rmtree(sources)
     script = """
         unset PYTHONPATH
