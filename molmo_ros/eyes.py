@@ -68,14 +68,21 @@ class Eyes:
                 "runs (ros2 topic hz)",
             )
         if not self._is_fresh(frame, parameters.max_frame_age_s):
-            raise Ended(
-                Ending.STALE_FRAME,
-                f"the newest image is {self.age_s(frame):.2f} s old, max_frame_age_s is "
-                f"{parameters.max_frame_age_s:g}: check the camera, the clocks, and use_sim_time "
-                "when a simulation or a recording plays",
-            )
+            raise Ended(Ending.STALE_FRAME, self._complaint(frame, parameters.max_frame_age_s))
         return frame
 
     def _is_fresh(self, frame: Frame, max_age_s: float) -> bool:
         """Whether the stamp is near enough to now; one from the future is as bad as an old one."""
         return max_age_s == 0 or abs(self.age_s(frame)) <= max_age_s
+
+    def _complaint(self, frame: Frame, max_age_s: float) -> str:
+        if frame.stamp_s == 0:
+            return (
+                "the images carry no stamp: let the camera driver set header.stamp, or set "
+                "max_frame_age_s to 0"
+            )
+        return (
+            f"the newest image is {self.age_s(frame):.2f} s old, max_frame_age_s is "
+            f"{max_age_s:g}: check the camera, the clocks, and use_sim_time when a simulation or "
+            "a recording plays"
+        )

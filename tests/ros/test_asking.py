@@ -114,7 +114,9 @@ def test_an_endless_answer_ends_at_the_deadline_and_closes_the_engine():
     assert reply.text.startswith("on on")
 
 
-@pytest.mark.parametrize(("age_s", "word"), [(3.0, "3.00 s old"), (-3.0, "-3.00 s old")])
+@pytest.mark.parametrize(
+    ("age_s", "word"), [(3.0, "3.00 s old"), (-3.0, "-3.00 s old"), (NOW_S, "no stamp")]
+)
 def test_an_image_far_from_now_is_stale_in_both_directions(age_s, word):
     reply, _ = ask(Scripted(), eyes(age_s), max_frame_age_s=1.0)
     assert reply.ending is Ending.STALE_FRAME

@@ -101,7 +101,7 @@ def test_a_renamed_and_remapped_node_listens_where_it_was_told_to(robot, logs, e
     with NodeProcess(logs / "renamed.log", *renamed, **parameters):
         for topic in ("/cell/color/image_raw/compressed", "/cell/depth", "/cell/camera_info"):
             (listener,) = robot.until(
-                lambda: robot.node.get_subscriptions_info_by_topic(topic),  # noqa: B023
+                lambda topic=topic: robot.node.get_subscriptions_info_by_topic(topic),
                 f"a listener on {topic}",
             )
             assert (listener.node_namespace, listener.node_name) == ("/cell", "vlm_inputs")
