@@ -123,15 +123,16 @@ def _listen(
     reply.wait_ms = 1e3 * (started_s - reply.question.asked_s)
     with closing(predictor.stream(reply.view.rgb, reply.question.prompt, options)) as events:
         for event in events:
-            reply.question.check()
+            if isinstance(event, Done):
+                _conclude(reply, event.answer)
+            else:
+                reply.question.check()
             if isinstance(event, Token):
                 reply.text = (reply.text + event.text).lstrip()
             elif isinstance(event, PointFound):
                 reply.points.append(Located(event, reply.view.locate(event.pixel)))
                 if len(reply.points) == 1:
                     reply.first_waypoint_ms = 1e3 * (monotonic() - started_s)
-            elif isinstance(event, Done):
-                _conclude(reply, event.answer)
             on_progress(reply)
 
 
