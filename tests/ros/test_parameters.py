@@ -1,8 +1,19 @@
 import dataclasses
+from pathlib import Path
 
 import pytest
+import yaml
 
 from molmo_ros.parameters import Parameters, mistakes
+
+PARAMS_FILE = Path(__file__).parents[2] / "config" / "molmo.yaml"
+
+
+def test_the_shipped_params_file_lists_the_defaults():
+    shipped = yaml.safe_load(PARAMS_FILE.read_text())["/**"]["ros__parameters"]
+    defaults = dataclasses.asdict(Parameters())
+    del defaults["autostart"]  # the launch file's
+    assert shipped == defaults
 
 
 def test_the_defaults_are_legal():
