@@ -4,7 +4,8 @@
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 venv=$root/.venv
-made=$venv/.made # in environments that we made: for which ROS 2 and checkout, once it is complete
+made=$venv/.made # in environments that we made: for which ROS 2 and checkout, once it is whole
+profile=$root/config/fastdds_big_shm.xml # a shared-memory segment that holds whole images
 
 say() { printf '%s\n' "$*" >&2; }
 die() { say "error: $*"; exit 1; }
@@ -22,7 +23,7 @@ prepare() {
   exec 9<&-
   # shellcheck disable=SC1091
   set +u && . install/local_setup.bash && set -u
-  export FASTRTPS_DEFAULT_PROFILES_FILE=${FASTRTPS_DEFAULT_PROFILES_FILE:-$root/config/fastdds_big_shm.xml}
+  export FASTRTPS_DEFAULT_PROFILES_FILE=${FASTRTPS_DEFAULT_PROFILES_FILE:-$profile}
 }
 
 # ROS 2 from a sourced installation, or from wheels.
@@ -49,16 +50,19 @@ make_venv() {
     rm -rf "$venv" build install
   fi
   [[ ! -x $venv/bin/python ]] || return 0
-  command -v "$python" >/dev/null || die "no $python: install Python 3.10 or newer (apt install python3 python3-venv)."
+  command -v "$python" >/dev/null || die "no $python: apt install python3 python3-venv"
   "$python" -c 'import sys; sys.exit(sys.version_info < (3, 10))' ||
-    die "$("$python" --version) is too old: Python 3.10 or newer is needed. PYTHON=python3.11 $0 chooses one."
+    die "$("$python" --version) is too old: Python 3.10 or newer is needed." \
+      "PYTHON=python3.11 $0 chooses one."
   "$python" -c 'import ensurepip, venv' 2>/dev/null ||
     die "$("$python" --version) cannot make virtual environments: apt install python3-venv"
+  [[ $ros == wheels ]] || "$python" -c 'import cv2, numpy, rclpy' ||
+    die "ROS 2 $ros is there, but not all that we need of it: rosdep install --from-paths ."
   need_compiler
   say "Making .venv ($("$python" --version), ROS 2: $ros) ..."
   mkdir -p "$venv" && echo unfinished >"$made"
   [[ $ros == wheels ]] || system=(--system-site-packages)
-  "$python" -m venv "${system[@]}" "$venv" || die "$python -m venv failed; its own words are above."
+  "$python" -m venv "${system[@]}" "$venv" || die "$python -m venv failed, see above."
   touch "$venv/COLCON_IGNORE"
 }
 
@@ -67,9 +71,9 @@ enter_venv() {
   [[ $ros != wheels ]] || export AMENT_PREFIX_PATH=$venv CMAKE_PREFIX_PATH=$venv
 }
 
-# install_requirements run|test: the pinned packages of requirements-$1.txt, and ROS where it is missing.
+# install_requirements run|test: the pinned packages, and with run ROS where it is missing.
 install_requirements() {
-  local files=("scripts/requirements-$1.txt") stamp=$venv/.stamp-$1 wanted
+  local files=("scripts/requirements-$1.txt") stamp=$venv/.stamp-$1 wanted failed=
   if [[ $1 == run && $ros == wheels ]]; then
     files+=(scripts/ros/requirements.txt scripts/ros/patch_cmake.py)
   fi
@@ -77,12 +81,12 @@ install_requirements() {
   [[ $(cat "$stamp" 2>/dev/null) != "$wanted" ]] || return 0
   say "Installing Python packages ($1); the first time this takes a minute ..."
   [[ ! -e $made ]] || echo unfinished >"$made"
-  pip_install "${files[@]}" ||
-    die "pip could not install the packages: is there a network? Run the same command again to go on."
+  pip_install "${files[@]}" || failed=1
+  [[ ! -e $made ]] || echo "$ros $root" >"$made" # pip leaves halves only when it is killed
+  [[ -z $failed ]] || die "pip could not install the packages: is there a network?"
   if [[ $1 == run && $ros == wheels ]]; then
     python scripts/ros/patch_cmake.py
   fi
-  [[ ! -e $made ]] || echo "$ros $root" >"$made"
   printf '%s\n' "$wanted" >"$stamp"
 }
 
@@ -93,7 +97,6 @@ pip_install() {
   done
   # A sourced ROS 2 has its own NumPy and OpenCV, which its compiled modules fit.
   if [[ $ros != wheels ]]; then
-    python -c 'import cv2, numpy' || die "ROS 2 $ros is there, but not all that it needs: rosdep install --from-paths ."
     sed -E '/^(numpy|opencv-python-headless)==/d' "$1" >"$venv/requirements.txt"
     arguments=(-r "$venv/requirements.txt")
     command -v colcon >/dev/null || arguments+=(colcon-common-extensions)
@@ -115,7 +118,9 @@ build_interfaces() {
   say "Building the ROS interfaces ..."
   rm -rf install # so that no link to a file that is gone stays behind
   mkdir -p log
-  MAKEFLAGS=-j$(nproc) colcon --log-base log build --symlink-install --base-paths . >log/build.txt 2>&1 || {
+  # Of itself colcon lets make wait while the machine is busy.
+  MAKEFLAGS=-j$(nproc) \
+    colcon --log-base log build --symlink-install --base-paths . >log/build.txt 2>&1 || {
     tail -n 40 log/build.txt >&2
     die "colcon build failed: see above, and log/build.txt for all of it."
   }
