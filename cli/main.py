@@ -10,11 +10,12 @@ from collections.abc import Sequence
 
 import typer
 
-from molmo_cli import ask, demo, evaluate, export, train
+from molmo_cli import ask, demo, evaluate, export, fetch, train
 
 # The extra of setup that brings a missing package.
 EXTRAS = {
     "torch": "train",
+    "huggingface_hub": "train",
     "onnxruntime": "cpu",
     "onnx": "export",
     "onnxscript": "export",
@@ -33,6 +34,7 @@ app = typer.Typer(
 )
 app.command("demo")(demo.demo)
 app.command("ask")(ask.ask)
+app.command("fetch")(fetch.fetch)
 app.command("export")(export.export)
 app.command("train")(train.train)
 app.command("eval")(evaluate.evaluate)

@@ -11,7 +11,7 @@ import pytest
 from molmo_cli import main as program
 
 ROOT = Path(__file__).parents[2]
-COMMANDS = ("demo", "ask", "export", "train", "eval")
+COMMANDS = ("demo", "ask", "fetch", "export", "train", "eval")
 HEAVY = {"torch", "onnx", "onnxruntime", "tensorrt_rtx", "mujoco", "rclpy", "cv2", "numpy", "PIL"}
 
 
