@@ -61,12 +61,24 @@ class Prompter:
         self.stop_ids = frozenset({self.bos})
         tokenizer.encode_special_tokens = True  # "<im_patch>" in a question is plain text
 
-    def encode(self, prompt: str, image_tokens: Ints | None = None) -> Ints:
-        """A question as (T,) ids: BOS, image tokens (N,), and the text of the chat template."""
+    def encode(
+        self,
+        prompt: str,
+        image_tokens: Ints | None = None,
+        earlier: Iterable[tuple[str, str]] = (),
+    ) -> Ints:
+        """A question as (T,) ids: BOS, image tokens (N,), and the text of the chat template.
+
+        earlier: questions about the same picture with their answers, spelled as in training
+        """
         if not prompt.strip():
             raise PromptError("the prompt is empty: ask something, like 'Point to the red cube.'")
+        ids: list[int] = []
+        for question, answer in earlier:
+            ids += self._question_ids(question) + self.text_ids(f" {answer}") + [self.bos]
+        ids += self._question_ids(prompt)
         image = np.empty(0, np.int64) if image_tokens is None else image_tokens
-        return np.concatenate([[self.bos], image, self.text_ids(TEMPLATE.format(prompt=prompt))])
+        return np.concatenate([[self.bos], image, ids])
 
     def text_ids(self, text: str) -> list[int]:
         """The ids of a text as it is, without template and special tokens."""
@@ -78,6 +90,20 @@ class Prompter:
         """The text of answer ids, without special tokens."""
         text: str = self.tokenizer.decode([int(i) for i in ids], skip_special_tokens=True)
         return text
+
+    def _question_ids(self, prompt: str) -> list[int]:
+        return self.text_ids(TEMPLATE.format(prompt=prompt))
+
+
+def styled(question: str, style: str) -> str:
+    """A question to be answered as in a data set of the training mixture, like "vqa2"."""
+    return f"{style}: {question}"
+
+
+def multiple_choice(question: str, options: Iterable[str], *, lettered: bool = True) -> str:
+    """A question with its options: answered by a letter, or in the option's words without."""
+    lines = [f"{chr(ord('A') + i)}: {o}" if lettered else o for i, o in enumerate(options)]
+    return "\n".join([question, *lines, ""])
 
 
 class TextStream:

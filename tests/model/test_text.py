@@ -21,9 +21,12 @@ from molmo_model.text import (
     TextStream,
     TokenizerError,
     load_tokenizer,
+    multiple_choice,
+    styled,
 )
 
 PROMPTS = json.loads((GOLDEN / "text" / "prompts.json").read_text())
+PACKED = json.loads((GOLDEN / "text" / "packing.json").read_text())["cases"]
 PUBLISHED = {"Molmo-7B-D-0924": "molmo-7b-d", "MolmoE-1B-0924": "molmoe-1b"}
 TEXTS = ["naïve café — 你好 🙂", ' <point x="12.3" y="4.5" alt="a">a</point>', "a\n\n  b"]
 
@@ -52,12 +55,60 @@ def test_prompts_have_the_published_ids(published, model):
         assert prompter.text_ids(case["text"]) == case["ids"][model]
 
 
-def test_special_ids_of_7b_d_are_those_of_its_config(published, test_data):
-    config = MolmoConfig.from_json(test_data / "published" / "molmo-7b-d" / "config.json")
-    prompter = Prompter(published["Molmo-7B-D-0924"], config)
-    assert prompter.special == ImageTokens(start=152064, end=152065, patch=152066, column=152067)
-    assert prompter.bos == 151643
-    assert prompter.stop_ids == {151643}
+@pytest.mark.parametrize("model", PUBLISHED)
+def test_special_and_stop_ids_are_the_published_ones(published, test_data, model):
+    config = MolmoConfig.from_json(test_data / "published" / PUBLISHED[model] / "config.json")
+    prompter = Prompter(published[model], config)
+    special = prompter.special
+    *ids, placeholder = PROMPTS["special"][model]
+    assert [special.start, special.end, special.patch, special.column] == ids
+    assert published[model].token_to_id("<|image|>") == placeholder
+    assert prompter.bos == PROMPTS["eos"][model]
+    assert prompter.stop_ids == {PROMPTS["eos"][model]}
+
+
+@pytest.mark.parametrize("model", PUBLISHED)
+def test_questions_about_a_picture_have_the_published_ids(published, model):
+    prompter = Prompter(published[model], config_for(published[model]))
+    ids = row_ids(f"{model}/inference")
+    image = np.array(ids[1 : ids.index(prompter.text_ids(" User")[0])])
+    assert prompter.encode("What is it?", image).tolist() == ids
+
+
+@pytest.mark.parametrize("model", PUBLISHED)
+def test_a_second_question_follows_the_first_as_in_training(published, model):
+    prompter = Prompter(published[model], config_for(published[model]))
+    first, second = prompter.encode("Hi"), prompter.encode("Bye", earlier=[("Hi", "Hello.")])
+    row = row_ids(f"{model}/three_annotations")  # the conversation is its second annotation
+    [start] = [i for i in range(len(row)) if row[i : i + len(first) - 1] == first[1:].tolist()]
+    assert second.tolist() == [prompter.bos, *row[start : start + len(second) - 1]]
+    after = row[start + len(second) - 1 :]
+    assert after[: after.index(prompter.bos)] == prompter.text_ids(" Goodbye.")
+
+
+@pytest.mark.parametrize(
+    "case", PROMPTS["formatting"][:10], ids=lambda case: case["example"]["style"]
+)
+def test_styles_and_options_are_spelled_as_published(small, case):
+    example = case["example"]
+    style = {"eval_short_answer": "vqa2", "eval_multiple_choice": "a_okvqa_mc"}.get(
+        example["style"], example["style"]
+    )
+    question = example.get("question", "Describe this image.")
+    if "options" in example:
+        question = multiple_choice(question, example["options"])
+    elif "unlabelled_options" in example:
+        question = multiple_choice(question, example["unlabelled_options"], lettered=False)
+    prompt = example.get("prompt") or styled(question, style)
+    answer = case["train_messages"][1].strip()
+    assert small.decode(small.encode(prompt)) == case["inference_messages"][0]
+    conversation = small.decode(small.encode("?", earlier=[(prompt, answer)]))
+    assert conversation == "".join(case["train_messages"]) + " User: ? Assistant:"
+
+
+def row_ids(name: str) -> list[int]:
+    """A row of the published training preprocessor."""
+    return [i for i, count in PACKED[name]["input_tokens"] for _ in range(count)]
 
 
 @pytest.mark.parametrize("model", PUBLISHED)
