@@ -31,12 +31,19 @@ class VisionBackbone(nn.Module):
         )
 
     def forward(self, crops: Tensor, masks: Tensor) -> Tensor:
-        """Crops (N, P, 588), masks (N, P) -> (N, Q, D).
+        """Crops (N, P, 588), masks (N, P) -> (N, Q, D)."""
+        return self.connect(self.see(crops), masks)
+
+    def see(self, crops: Tensor) -> Tensor:
+        """The ViT alone: (N, P, 588) -> (N, P, F).
 
         A crop that is -1 everywhere is padding of a batch: its features are zeroed.
         """
         is_real = ~(crops == -1).all(dim=-1).all(dim=-1)
-        features = self.image_vit(crops) * is_real[:, None, None]
+        return self.image_vit(crops) * is_real[:, None, None]
+
+    def connect(self, features: Tensor, masks: Tensor) -> Tensor:
+        """The connector: features (N, P, F), masks (N, P) -> (N, Q, D)."""
         features = features + self.padding_embedding(masks).to(features.dtype)
         return self.image_projector(self.image_pooling_2d(self.windows(features)))
 

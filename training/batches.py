@@ -12,8 +12,10 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from molmo_model.config import CropConfig
 from molmo_model.text import TEMPLATE, Prompter
 from molmo_training.alignment import cell_labels
+from molmo_training.augment import mirror_cells, mirror_crop, mirror_truth, relight
 from molmo_training.packing import Annotation, Packed, collate, pack
 from molmo_training.scenes import RenderedScenes, SceneTruth
 
@@ -23,7 +25,11 @@ DECIMAL_WEIGHT = 0.15  # the last digit of a coordinate is mostly noise
 
 @dataclass(frozen=True)
 class Batch:
-    """What one process reads in one step. Shapes as in Molmo.forward; labels in alignment.py."""
+    """What one process reads in one step.
+
+    Shapes as in Molmo.forward, labels as in alignment.py; crops (B, P, 588) are the global ones
+    alone: the high-resolution crop of a one-tile picture is equal.
+    """
 
     text: Packed
     crops: Tensor
@@ -39,6 +45,7 @@ class SceneBatches:
         self,
         scenes: RenderedScenes,
         prompter: Prompter,
+        geometry: CropConfig,
         *,
         batch: int,
         text_tokens: int,
@@ -52,6 +59,7 @@ class SceneBatches:
         pointing_steps: how many steps are mostly about pointing
         """
         self.scenes, self.prompter = scenes, prompter
+        self.geometry = geometry
         self.batch, self.text_tokens, self.seed = batch, text_tokens, seed
         self.pointing_steps = pointing_steps
         self.head = [prompter.bos, *scenes.image.tokens.tolist()]
@@ -70,15 +78,20 @@ class SceneBatches:
     def _batch(
         self, indices: npt.NDArray[np.int64], rng: np.random.Generator, mostly_pointing: bool
     ) -> Batch:
+        crops, cells = self.scenes.crops(indices), self.scenes.cells[indices]
         truths = [self.scenes.truths[i] for i in indices]
+        for row in np.flatnonzero(rng.random(len(indices)) < 0.5):
+            crops[row] = mirror_crop(crops[row], self.geometry)
+            cells[row] = mirror_cells(cells[row], self.geometry)
+            truths[row] = mirror_truth(truths[row])
         rows = [pack(self.head, self._annotations(t, rng, mostly_pointing)) for t in truths]
         image = self.scenes.image
         return Batch(
             text=collate(rows),
-            crops=torch.from_numpy(self.scenes.crops(indices)),
+            crops=torch.from_numpy(np.stack([relight(one, rng) for one in crops])),
             masks=torch.from_numpy(image.masks).expand(len(indices), -1, -1),
             index=torch.from_numpy(image.index).expand(len(indices), -1, -1),
-            labels=cell_labels(list(self.scenes.cells[indices]), truths),
+            labels=cell_labels(list(cells), truths),
         )
 
     def _annotations(

@@ -59,7 +59,7 @@ class RenderedScenes:
     """The training set.
 
     parts:  crops as float16, mapped from disk, in parts of PART scenes
-    cells:  (N, C, Q) int8, the object that covers most of each cell, -1 = none
+    cells:  (N, C, Q) int8, which object each cell shows (see cells_of), -1 = none
     truths: one per scene
     image:  masks, tokens and index, which depend on the picture's size alone
     """
@@ -73,8 +73,8 @@ class RenderedScenes:
         return len(self.truths)
 
     def crops(self, indices: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
-        """The crops of some scenes, (B, C, P, 588)."""
-        return np.stack([self.parts[i // PART][i % PART] for i in indices]).astype(np.float32)
+        """The global crops of some scenes, (B, P, 588)."""
+        return np.stack([self.parts[i // PART][i % PART, 0] for i in indices]).astype(np.float32)
 
 
 def render_scenes(
@@ -106,21 +106,25 @@ def answer_of(question: Question) -> str:
 
 
 def cells_of(segments: npt.NDArray[np.int16], config: MolmoConfig) -> npt.NDArray[np.int8]:
-    """Which object covers most of each cell of a one-tile picture: (H, W) -> (Q,)."""
+    """Which objects the cells of a one-tile picture show: (H, W) -> (2, Q).
+
+    For the global crop the object that covers most of a cell, for the high-resolution crop (which
+    shows the same pixels) the second one, or the same where there is no other.
+    """
     crops = config.crops
     h, w, top, left = fit_inside(segments.shape[0], segments.shape[1], [crops.size, crops.size])
-    side = crops.pooled_per_side
+    side, cells = crops.pooled_per_side, crops.pooled
     rows = _cell_of_pixels(segments.shape[0], h, top, crops.size, side)
     columns = _cell_of_pixels(segments.shape[1], w, left, crops.size, side)
     cell = rows[:, None] * side + columns[None, :]
-    count, cells = int(segments.max()) + 1, side * side
-    if count == 0:
-        return np.full(cells, NO_OBJECT, np.int8)
+    count = max(2, int(segments.max()) + 1)
     seen = (segments.astype(np.intp) + 1) * cells + cell  # row 0: no object
     covered = np.bincount(seen.ravel(), minlength=(count + 1) * cells).reshape(-1, cells)
     share = covered[1:] / np.maximum(covered.sum(0), 1)
-    best = share.argmax(0).astype(np.int8)
-    return np.where(share.max(0) >= _MIN_COVER, best, np.int8(NO_OBJECT))
+    order = np.argsort(-share, axis=0, kind="stable")[:2]
+    is_shown = np.take_along_axis(share, order, axis=0) >= _MIN_COVER
+    first = np.where(is_shown[0], order[0], NO_OBJECT)
+    return np.stack([first, np.where(is_shown[1], order[1], first)]).astype(np.int8)
 
 
 def _cell_of_pixels(
@@ -150,8 +154,8 @@ def _rendered(
         scene = sample_scene(seed)
         frame = renderer.render(scene)
         crops = prepare_image(frame.rgb, config).crops
-        assert len(crops) == 2, "cells are known where both crops show the whole picture"
-        cells = np.stack([cells_of(frame.segments, config)] * 2)
+        assert len(crops) == 2, "one tile: both crops show the whole picture"
+        cells = cells_of(frame.segments, config)
         yield crops.astype(np.float16), cells, _truth(scene, frame, seed, scenes.question_sets)
     renderer.close()
 

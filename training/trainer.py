@@ -109,7 +109,7 @@ class Trainer:
         """One update; returns the loss and the auxiliary loss of the global batch."""
         weight = self.worker.sum(torch.from_numpy(batch.text.weights).sum())
         with torch.autocast("cpu", torch.bfloat16):
-            features = self.model.encode_image(batch.crops, batch.masks)
+            features = self._encode(batch)
             aligned = self.alignment(features, self.model.transformer.wte.embedding, batch.labels)
             loss = self._answer_loss(batch, features) / weight
         aligned = aligned / self.worker.ranks
@@ -148,6 +148,13 @@ class Trainer:
         self.alignment.load_state_dict(state["alignment"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.step = state["step"]
+
+    def _encode(self, batch: Batch) -> Tensor:
+        """Molmo.encode_image for pictures of one tile: both crops are equal, one is looked at."""
+        backbone = self.model.vision_backbone
+        seen = backbone.see(batch.crops)[:, None].expand(-1, 2, -1, -1)
+        features = backbone.connect(seen.flatten(0, 1), batch.masks.flatten(0, 1))
+        return features.unflatten(0, batch.masks.shape[:2])
 
     def _answer_loss(self, batch: Batch, features: Tensor) -> Tensor:
         """Summed loss of the answers; the head runs only where something is learned."""
