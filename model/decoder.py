@@ -9,6 +9,8 @@ B batch, T new tokens, S tokens seen so far, D width, H heads, K key-value heads
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -72,7 +74,7 @@ class Decoder(nn.Module):
         super().__init__()
         self.config = config
         self.wte = Embedding(config)
-        self.blocks = nn.ModuleList(Block(config) for _ in range(config.layers))
+        self.blocks = nn.ModuleList(Block(config, layer) for layer in range(config.layers))
         self.ln_f = RMSNorm(config.width, config.norm_eps)
         self.ff_out = nn.Linear(config.width, config.embedding_size, bias=False)
 
@@ -87,38 +89,45 @@ class Decoder(nn.Module):
         returns:   (B, T, D), normed; `ff_out` makes logits of it
         """
         rotation = rotary_tables(positions, self.config.head_dim, self.config.rope_theta)
-        for layer, block in enumerate(self.blocks):
-            x = block(x, rotation, mask[:, None], cache, layer)
+        context = Context(rotation, mask[:, None], cache)
+        for block in self.blocks:
+            x = block(x, context)
         return self.ln_f(x)
+
+
+@dataclass(frozen=True)
+class Context:
+    """What all blocks share in one pass.
+
+    rotation: cosines and sines of the positions, (B, 1, T, head) each
+    mask:     (B, 1, T, S) bool, which tokens each new token sees
+    cache:    keys and values of earlier passes
+    """
+
+    rotation: tuple[Tensor, Tensor]
+    mask: Tensor
+    cache: KVCache | None
 
 
 class Block(nn.Module):
     """Attention and MLP, each added to what it read."""
 
-    def __init__(self, config: DecoderConfig):
+    def __init__(self, config: DecoderConfig, layer: int):
         super().__init__()
-        self.attn = Attention(config)
+        self.attn = Attention(config, layer)
         self.mlp = MLP(config) if config.experts is None else Experts(config, config.experts)
 
-    def forward(
-        self,
-        x: Tensor,
-        rotation: tuple[Tensor, Tensor],
-        mask: Tensor,
-        cache: KVCache | None,
-        layer: int,
-    ) -> Tensor:
+    def forward(self, x: Tensor, context: Context) -> Tensor:
         """(B, T, D) -> (B, T, D)."""
-        x = self.attn(x, rotation, mask, cache, layer)
-        return self.mlp(x)
+        return self.mlp(self.attn(x, context))
 
 
 class Attention(nn.Module):
     """Grouped-query attention with its norm."""
 
-    def __init__(self, config: DecoderConfig):
+    def __init__(self, config: DecoderConfig, layer: int):
         super().__init__()
-        self.config = config
+        self.config, self.layer = config, layer
         head, eps = config.head_dim, config.norm_eps
         rows = (config.heads + 2 * config.kv_heads) * head
         self.attn_norm = RMSNorm(config.width, eps)
@@ -128,34 +137,20 @@ class Attention(nn.Module):
             self.q_norm = RMSNorm(config.heads * head, eps)
             self.k_norm = RMSNorm(config.kv_heads * head, eps)
 
-    def forward(
-        self,
-        x: Tensor,
-        rotation: tuple[Tensor, Tensor],
-        mask: Tensor,
-        cache: KVCache | None,
-        layer: int,
-    ) -> Tensor:
+    def forward(self, x: Tensor, context: Context) -> Tensor:
         if self.config.norm_after:
-            return x + self.attn_norm(self.attend(x, rotation, mask, cache, layer))
-        return x + self.attend(self.attn_norm(x), rotation, mask, cache, layer)
+            return x + self.attn_norm(self.mix(x, context))
+        return x + self.mix(self.attn_norm(x), context)
 
-    def attend(
-        self,
-        x: Tensor,
-        rotation: tuple[Tensor, Tensor],
-        mask: Tensor,
-        cache: KVCache | None,
-        layer: int,
-    ) -> Tensor:
+    def mix(self, x: Tensor, context: Context) -> Tensor:
         """(B, T, D) -> (B, T, D)."""
         q, k, v = self.project(x)
-        q, k = rotate(q, rotation), rotate(k, rotation)
-        if cache is not None:
-            k, v = cache.update(layer, k, v)
+        q, k = rotate(q, context.rotation), rotate(k, context.rotation)
+        if context.cache is not None:
+            k, v = context.cache.update(self.layer, k, v)
         shared = self.config.heads // self.config.kv_heads
         k, v = (t.repeat_interleave(shared, dim=1) for t in (k, v))
-        return self.attn_out(attend(q, k, v, mask).transpose(1, 2).flatten(-2))
+        return self.attn_out(attend(q, k, v, context.mask).transpose(1, 2).flatten(-2))
 
     def project(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """(B, T, D) -> queries (B, H, T, head), keys and values (B, K, T, head)."""
