@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from molmo_cli.models import open_bundle, open_checkpoint
-from molmo_cli.pictures import read_rgb, save_annotated
+from molmo_cli.pictures import save_annotated
 
 if TYPE_CHECKING:
-    from molmo_cli.pictures import Rgb
     from molmo_engine.predictor import Predictor
     from molmo_engine.records import Answer, PointFound
+    from molmo_model.pictures import Rgb
 
 
 def ask(
@@ -44,9 +44,11 @@ def ask(
 
     molmo ask table.png "How many spheres are there?" --json
     """
+    from molmo_model.pictures import open_picture
+
     if bundle and checkpoint:
         raise typer.BadParameter("a bundle or a checkpoint, not both", param_hint="--checkpoint")
-    rgb = read_rgb(image)
+    rgb = open_picture(image)
     with closing(open_checkpoint(checkpoint) if checkpoint else open_bundle(bundle)) as predictor:
         answer = predictor.ask(rgb, prompt) if as_json else _stream(predictor, rgb, prompt)
         typer.echo(_json(answer, predictor) if as_json else _summary(answer))

@@ -14,8 +14,8 @@ import numpy as np
 import numpy.typing as npt
 
 from molmo_model.config import CropConfig, ImageTokens, MolmoConfig
+from molmo_model.resize import Fit, Floats, resize_to_patches
 
-Floats = npt.NDArray[np.float32]
 Ints = npt.NDArray[np.int64]
 DROPPED = -100  # in `index`: this pooled patch is nobody's (an overlap)
 
@@ -47,18 +47,9 @@ def prepare_image(rgb: npt.NDArray[np.uint8], config: MolmoConfig) -> ImageInput
         raise ValueError(f"a picture is (H, W, 3) uint8, got {rgb.shape} {rgb.dtype}")
     crops = config.crops
     tiles = choose_tiles(rgb.shape[0], rgb.shape[1], crops)
-    side = crops.size
-    fine, real = _resize_and_pad(
-        rgb, [n * crops.window_px + crops.margin_px for n in tiles], crops
-    )
-    coarse, _ = _resize_and_pad(rgb, [side, side], crops)
-    corners = [(r * crops.window_px, c * crops.window_px) for r, c in np.ndindex(*tiles)]
-    pictures = [coarse] + [fine[y : y + side, x : x + side] for y, x in corners]
-    covers = [real[y : y + side, x : x + side] for y, x in corners]
-    masks = np.full((len(pictures), crops.patches), -1, np.float32)
-    masks[:-1] = _to_patches(np.stack(covers)[..., None], crops.patch).mean(-1)
+    pixels, masks = _cut(rgb, tiles, crops)
     return ImageInputs(
-        crops=_to_patches(np.stack(pictures), crops.patch),
+        crops=pixels,
         masks=masks,
         tokens=_image_tokens(tiles, crops, config.image_tokens),
         index=_token_index(tiles, crops),
@@ -83,58 +74,47 @@ def choose_tiles(height: int, width: int, crops: CropConfig) -> tuple[int, int]:
     return candidates[int(np.where(scales < 1, np.float32(np.inf), scales).argmin())]
 
 
-def resize(rgb: npt.NDArray[np.uint8], height: int, width: int) -> Floats:
-    """Antialiased bilinear resize with half-pixel centres: (H, W, 3) uint8 -> (h, w, 3) in 0..1.
-
-    The triangle filter is widened by the downscale factor, as torch and Pillow do it, in float32.
-    """
-    rows = _resample(rgb.reshape(len(rgb), -1), height).reshape(height, -1, 3)
-    columns = np.ascontiguousarray(rows.transpose(1, 0, 2)).reshape(rgb.shape[1], -1)
-    resized = _resample(columns, width).reshape(width, height, 3).transpose(1, 0, 2)
-    scaled: Floats = resized / np.float32(255)
-    return scaled
-
-
-def _resample(lines: npt.NDArray[np.uint8] | Floats, count: int) -> Floats:
-    """Resizes the first axis: (n, K) -> (count, K)."""
-    taps, weights = _triangle_filter(len(lines), count)
-    out = np.empty((count, lines.shape[1]), np.float32)
-    step = max(1, (1 << 22) // (taps.shape[1] * lines.shape[1]))  # keep the gathered block small
-    for start in range(0, count, step):
-        block = slice(start, start + step)
-        gathered = lines[taps[block]].astype(np.float32, copy=False)
-        out[block] = np.matmul(weights[block, None], gathered)[:, 0]
-    return out
-
-
-def _triangle_filter(source: int, target: int) -> tuple[npt.NDArray[np.intp], Floats]:
-    """For every output line the input lines it reads and their weights, both (target, taps)."""
-    scale = source / target
-    support = max(scale, 1.0)
-    centres = (np.arange(target) + 0.5) * scale
-    first = np.maximum((centres - support + 0.5).astype(int), 0)
-    last = np.minimum((centres + support + 0.5).astype(int), source)
-    taps = first[:, None] + np.arange(int((last - first).max()))
-    weights = np.maximum(1 - np.abs(taps + 0.5 - centres[:, None]) / support, 0)
-    weights[taps >= last[:, None]] = 0
-    weights /= weights.sum(axis=1, keepdims=True)
-    return np.minimum(taps, source - 1), weights.astype(np.float32)
-
-
-def _resize_and_pad(
-    rgb: npt.NDArray[np.uint8], size: list[int], crops: CropConfig
+def _cut(
+    rgb: npt.NDArray[np.uint8], tiles: tuple[int, int], crops: CropConfig
 ) -> tuple[Floats, Floats]:
-    """Fits a picture into (H, W) = size, centred on black, and normalises it.
-
-    returns: (H, W, 3) normalised, and (H, W), 1 where the picture is.
-    """
-    h, w, top, left = fit_inside(rgb.shape[0], rgb.shape[1], size)
+    """Crops and masks. Normalising is a gain in the resize and an offset in the copy to a crop."""
     mean, std = np.array(crops.mean, np.float32), np.array(crops.std, np.float32)
-    canvas = np.tile(-mean / std, (*size, 1))
-    canvas[top : top + h, left : left + w] = (resize(rgb, h, w) - mean) / std
-    real = np.zeros(size, np.float32)
-    real[top : top + h, left : left + w] = 1
-    return canvas, real
+    gain, black = 1 / (255 * std), np.tile(-mean / std, crops.patch**2)
+    side, own = crops.patches_per_side, crops.window_px // crops.patch
+    count = 1 + tiles[0] * tiles[1]
+    pixels = np.empty((count, side, side, crops.patch_values), np.float32)
+    masks = np.full((count, side, side), -1, np.float32)
+    coarse, _ = _fit_patches(rgb, (side, side), crops.patch, gain)
+    np.add(coarse, black, out=pixels[0])
+    margin = sum(crops.margins)
+    fine, real = _fit_patches(
+        rgb, (tiles[0] * own + margin, tiles[1] * own + margin), crops.patch, gain
+    )
+    for tile, (r, c) in enumerate(np.ndindex(*tiles)):
+        window = np.s_[r * own : r * own + side, c * own : c * own + side]
+        np.add(fine[window], black, out=pixels[tile + 1])
+        masks[tile] = real[window]
+    return pixels.reshape(count, side**2, -1), masks.reshape(count, side**2)
+
+
+def _fit_patches(
+    rgb: npt.NDArray[np.uint8], grid: tuple[int, int], patch: int, gain: Floats
+) -> tuple[Floats, Floats]:
+    """Fits a picture into a grid of patches, centred on zeros.
+
+    returns: (rows, columns, 588), and (rows, columns), the share of the picture in each patch
+    """
+    fit = Fit(*fit_inside(rgb.shape[0], rgb.shape[1], [n * patch for n in grid]))
+    rows = _covered(fit.top, fit.height, grid[0], patch)
+    columns = _covered(fit.left, fit.width, grid[1], patch)
+    real = np.outer(rows, columns) / np.float32(patch**2)
+    return resize_to_patches(rgb, fit, grid, patch, gain), real
+
+
+def _covered(first: int, length: int, patches: int, patch: int) -> Floats:
+    """How many lines of each patch of an axis lie in first .. first + length: (patches,)."""
+    edges = np.clip(np.arange(patches + 1) * patch, first, first + length)
+    return np.diff(edges).astype(np.float32)
 
 
 def fit_inside(height: int, width: int, size: list[int]) -> tuple[int, int, int, int]:
@@ -145,14 +125,6 @@ def fit_inside(height: int, width: int, size: list[int]) -> tuple[int, int, int,
     scale = min(np.float32(size[0]) / np.float32(height), np.float32(size[1]) / np.float32(width))
     h, w = (max(1, int(np.float32(n) * scale)) for n in (height, width))
     return h, w, (size[0] - h) // 2, (size[1] - w) // 2
-
-
-def _to_patches(pictures: Floats, patch: int) -> Floats:
-    """(C, side, side, K) -> (C, P, patch * patch * K), raster order, each patch row by row."""
-    count, side, _, channels = pictures.shape
-    n = side // patch
-    cells = pictures.reshape(count, n, patch, n, patch, channels).transpose(0, 1, 3, 2, 4, 5)
-    return np.ascontiguousarray(cells.reshape(count, n * n, patch * patch * channels))
 
 
 def _fine_grid(tiles: tuple[int, int], crops: CropConfig) -> tuple[int, int]:

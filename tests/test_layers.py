@@ -17,7 +17,8 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 FOLDERS = {"model", "engine", "training", "sim", "cli", "molmo_ros"}
-TORCH_FREE_MODEL = {f"molmo_model.{name}" for name in ("config", "image", "points", "text")}
+TORCH_FREE = ("config", "image", "pictures", "points", "resize", "text")
+TORCH_FREE_MODEL = {f"molmo_model.{name}" for name in TORCH_FREE}
 BASE = {"numpy", "cv2", "PIL", "tokenizers", "safetensors"}
 TORCH_FREE_ENGINE = BASE | TORCH_FREE_MODEL | {"molmo_engine"}
 ROS = {"rclpy", "*_msgs", "*_interfaces", "tf2_ros", "message_filters", "diagnostic_updater"}
@@ -40,7 +41,7 @@ LAYERS = (
     Layer(("model/__init__.py", "training/__init__.py", "sim/__init__.py"), set()),
     Layer(("engine/__init__.py",), set(), lazily=frozenset(TORCH_FREE_ENGINE)),
     Layer(
-        tuple(f"model/{name}.py" for name in ("config", "image", "points", "text")),
+        tuple(f"model/{name}.py" for name in TORCH_FREE),
         (BASE - {"safetensors"}) | TORCH_FREE_MODEL,
     ),
     Layer(("model/*",), BASE | {"torch", "molmo_model"}),

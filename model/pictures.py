@@ -1,0 +1,61 @@
+"""Opens a picture, from a file or from bytes, as (H, W, 3) uint8.
+
+Knows nothing of sizes and crops (see image.py): what Pillow decodes comes out with its own pixels.
+"""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+Rgb = npt.NDArray[np.uint8]
+MAX_16_BIT = 65535
+
+
+class PictureError(ValueError):
+    """A picture that cannot be read or written."""
+
+
+def open_picture(source: str | Path | bytes, *, apply_exif: bool = True) -> Rgb:
+    """Decodes a picture; grey and palettes become RGB, 16 bits are scaled to 8.
+
+    Transparency is dropped, not composited, as in training: what lies below it shows.
+
+    apply_exif: turn the picture upright as its EXIF says. Training did; the published processor
+        forgets to, so False gives what it sees.
+    raises: PictureError for what is missing, empty, truncated or no picture.
+    """
+    name = "the picture" if isinstance(source, bytes) else str(source)
+    try:
+        data = source if isinstance(source, bytes) else Path(source).read_bytes()
+    except OSError as error:
+        raise PictureError(f"{name}: cannot be read: {error.strerror}") from error
+    if not data:
+        raise PictureError(f"{name}: empty, 0 bytes")
+    try:
+        with Image.open(io.BytesIO(data)) as image:
+            return _to_rgb(ImageOps.exif_transpose(image) if apply_exif else image)
+    except UnidentifiedImageError:
+        raise PictureError(f"{name}: no picture, or of a kind that Pillow cannot read") from None
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise PictureError(f"{name}: cannot be decoded: {error}") from error
+
+
+def _to_rgb(image: Image.Image) -> Rgb:
+    if image.mode.startswith("I"):  # I;16, I;16B; older Pillow decodes 16-bit PNG to I, 32 bits
+        return np.repeat(_scale_to_8_bits(np.array(image))[..., None], 3, axis=2)
+    if image.mode == "F":
+        raise ValueError("floats have no known range; save it with 8 or 16 bits")
+    return np.array(image.convert("RGB"))
+
+
+def _scale_to_8_bits(grey: npt.NDArray[np.generic]) -> npt.NDArray[np.uint8]:
+    """(H, W) of 16-bit values, whatever the type that holds them."""
+    values = grey.astype(np.int64)
+    if values.min() < 0 or values.max() > MAX_16_BIT:
+        raise ValueError("more than 16 bits per value; save it with 8 or 16 bits")
+    return ((values * 255 + MAX_16_BIT // 2) // MAX_16_BIT).astype(np.uint8)

@@ -1,0 +1,130 @@
+"""Pictures of every kind, opened: the right way up, in RGB, or refused in one sentence."""
+
+import io
+import warnings
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from molmo_model.pictures import PictureError, open_picture
+
+ORIENTATION = 0x0112  # the EXIF tag
+# What each orientation makes of an upright picture, as a file stores it.
+STORED = {
+    1: lambda a: a,
+    2: np.fliplr,
+    3: lambda a: np.rot90(a, 2),
+    4: np.flipud,
+    5: lambda a: a.swapaxes(0, 1),
+    6: lambda a: np.rot90(a, 1),
+    7: lambda a: np.rot90(a, 2).swapaxes(0, 1),
+    8: lambda a: np.rot90(a, -1),
+}
+RGB = np.random.default_rng(0).integers(0, 256, (4, 6, 3), np.uint8)
+
+
+def encoded(image: Image.Image, kind: str = "PNG", **options) -> bytes:
+    stream = io.BytesIO()
+    image.save(stream, kind, **options)
+    return stream.getvalue()
+
+
+@pytest.mark.parametrize("orientation", STORED)
+def test_exif_turns_a_picture_upright_unless_told_not_to(orientation):
+    exif = Image.Exif()
+    exif[ORIENTATION] = orientation
+    stored = np.ascontiguousarray(STORED[orientation](RGB))
+    data = encoded(Image.fromarray(stored), exif=exif)
+    assert np.array_equal(open_picture(data), RGB)
+    assert np.array_equal(open_picture(data, apply_exif=False), stored)
+
+
+def test_a_path_and_its_bytes_give_the_same(tmp_path):
+    path = tmp_path / "picture.png"
+    path.write_bytes(encoded(Image.fromarray(RGB)))
+    for source in (path, str(path), path.read_bytes()):
+        assert np.array_equal(open_picture(source), RGB)
+
+
+@pytest.mark.parametrize("kind", ["PNG", "TIFF"])
+def test_16_bits_are_scaled_not_clipped(kind):
+    grey = np.array([[0, 128, 129], [257, 32896, 65535]], np.uint16)  # 257 of 65535 is 1 of 255
+    rgb = open_picture(encoded(Image.fromarray(grey), kind))
+    assert rgb.dtype == np.uint8
+    assert rgb[..., 0].tolist() == [[0, 0, 1], [1, 128, 255]]
+    assert (rgb == rgb[..., :1]).all()
+
+
+def test_16_bits_are_turned_upright_too():
+    exif = Image.Exif()
+    exif[ORIENTATION] = 6
+    grey = np.arange(6, dtype=np.uint16).reshape(2, 3) * 257
+    data = encoded(Image.fromarray(np.ascontiguousarray(np.rot90(grey))), exif=exif)
+    assert np.array_equal(open_picture(data)[..., 0], grey // 257)
+
+
+def test_transparency_is_dropped_and_not_composited():
+    alpha = np.full((4, 6, 1), 3, np.uint8)
+    assert np.array_equal(open_picture(encoded(Image.fromarray(np.dstack([RGB, alpha])))), RGB)
+
+
+def test_a_palette_with_a_transparent_entry_keeps_its_colours():
+    image = Image.frombytes("P", (2, 1), bytes([0, 1]))
+    image.putpalette([10, 20, 30, 40, 50, 60])
+    rgb = open_picture(encoded(image, transparency=1))
+    assert rgb.tolist() == [[[10, 20, 30], [40, 50, 60]]]
+
+
+@pytest.mark.parametrize("mode", ["L", "LA", "1"])
+def test_grey_becomes_three_equal_colours(mode):
+    grey = Image.fromarray(RGB[..., 0]).convert(mode)
+    rgb = open_picture(encoded(grey))
+    assert rgb.shape == (4, 6, 3)
+    assert np.array_equal(rgb, np.array(grey.convert("L"))[..., None].repeat(3, axis=2))
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 300), (300, 1)])
+def test_thin_pictures_keep_their_size(size):
+    assert open_picture(encoded(Image.new("RGB", size))).shape == (size[1], size[0], 3)
+
+
+def test_a_picture_of_48_megapixels_is_opened():
+    data = encoded(Image.new("RGB", (8000, 6000), "teal"), "JPEG")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert open_picture(data).shape == (6000, 8000, 3)
+
+
+@pytest.mark.parametrize(
+    ("data", "sentence"),
+    [
+        (b"", "empty, 0 bytes"),
+        (b"no picture", "no picture, or of a kind"),
+        (encoded(Image.fromarray(RGB))[:60], "cannot be decoded"),
+        (
+            encoded(Image.effect_noise((64, 64), 50), "JPEG")[:900],
+            "cannot be decoded: image file is truncated",
+        ),
+        (encoded(Image.new("F", (2, 2)), "TIFF"), "floats have no known range"),
+        (encoded(Image.new("I", (2, 2), 70000), "TIFF"), "more than 16 bits"),
+    ],
+)
+def test_what_cannot_be_opened_is_refused_by_name(tmp_path, data, sentence):
+    with pytest.raises(PictureError, match=f"the picture: .*{sentence}"):
+        open_picture(data)
+    (tmp_path / "a.png").write_bytes(data)
+    with pytest.raises(PictureError, match=f"a.png: .*{sentence}"):
+        open_picture(tmp_path / "a.png")
+
+
+def test_a_decompression_bomb_is_refused(monkeypatch):
+    data = encoded(Image.fromarray(RGB))
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 10)
+    with pytest.raises(PictureError, match="decompression bomb"):
+        open_picture(data)
+
+
+def test_a_missing_file_is_refused(tmp_path):
+    with pytest.raises(PictureError, match=r"none\.png: cannot be read: No such file"):
+        open_picture(tmp_path / "none.png")
