@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
+import sys
 import time
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -123,6 +126,34 @@ def test_a_point_is_found_the_moment_its_y_closes():
     assert second.point == Point(50.0, 7.1)
 
 
+@pytest.mark.parametrize("text", ["There are none.", "This isn't in the image.", "", "12.3 45.6"])
+def test_an_answer_without_points_is_empty(text):
+    assert parse_points(text) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "inside"),
+    [
+        ('<point x="100.1" y="2.0" alt="a">a</point>', []),
+        ('<point x="-1.0" y="2.0" alt="a">a</point>', []),
+        ('<point x="0.0" y="100.0" alt="a">a</point>', [Point(0.0, 100.0, "a")]),
+        ('<points x1="1" y1="2" x2="101" y2="3" alt="a">a</points>', [Point(1.0, 2.0, "a")]),
+        ("Click(101.0, 2.0)", []),
+        ("p=999,123", [Point(99.9, 12.3)]),
+        (f'<point x="{"9" * 400}" y="1" alt="a">a</point>', []),  # infinite as a float
+    ],
+)
+def test_points_outside_the_picture_are_dropped(text, inside):
+    assert parse_points(text) == inside
+
+
+def test_points_of_several_tags_come_in_the_order_of_the_text():
+    text = 'See <point x="9.0" y="2.0" alt="a">a</point>, left of <points x1="50.0" y1="7.1" '
+    text += 'x2="3.0" y2="4.0" alt="b">b</points>, and more.'
+    expected = [Point(9.0, 2.0, "a"), Point(50.0, 7.1, "b"), Point(3.0, 4.0, "b")]
+    assert parse_points(text) == expected
+
+
 def test_other_notations_count_only_without_tags():
     assert parse_points("Click(10.5, 20.1)") == [Point(10.5, 20.1)]
     assert len(parse_points('<point x="1" y="2" alt="a">a</point> (12.3, 45.6)')) == 1
@@ -138,3 +169,16 @@ def test_time_grows_no_faster_than_the_text(unit):
     start = time.perf_counter()
     parse_points(text)
     assert time.perf_counter() - start < 3  # quadratic time would take minutes
+
+
+def test_fuzzing_finds_no_text_that_raises_or_takes_long():
+    bench = Path(__file__).parents[2] / "bench" / "fuzz_points"
+    done = subprocess.run(
+        [sys.executable, bench, "-n", "30000", "--json"], capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout.splitlines()[-1])
+    assert found["points"] > 10_000  # the texts are near enough to points
+    growth = [found[key] for key in found if key.startswith("long_over_short")]
+    assert len(growth) == 3
+    assert max(growth) < 10  # a text 100 times as long, per character: quadratic time takes 100
