@@ -34,7 +34,7 @@ _COUNT_WEIGHTS = (0.05, 0.08, 0.17, 0.19, 0.18, 0.15, 0.10, 0.08)  # of 1, 2, ..
 _MAX_STEEPNESS_DEG = 78.0
 _MAX_STEEPNESS_STANDING_DEG = 55.0
 _PICTURE = (640, 480)  # placing is judged in a picture of this size, pixels
-_PICTURE_MARGIN = 6.0  # pixels between an object and the border
+_PICTURE_MARGIN = 12.0  # pixels between an object and the border
 _PICTURE_SPACING = 0.85  # of the sum of two picture radii: at least three quarters stay visible
 _MAX_DEPTH_M = 1.2  # farther objects are too few pixels
 
@@ -120,7 +120,7 @@ def sample_scene(seed: int | tuple[int, ...]) -> Scene:
 
 
 def _sample_camera(rng: np.random.Generator) -> Camera:
-    distance_m = rng.uniform(0.48, 0.72)
+    distance_m = rng.uniform(0.36, 0.52)
     azimuth, elevation = rng.uniform(-np.pi, np.pi), np.radians(rng.uniform(40, 72))
     target = np.array([*rng.uniform(-0.05, 0.05, 2), 0.0])
     position = target + distance_m * _direction(azimuth, elevation)
@@ -139,14 +139,14 @@ def _sample_palette(rng: np.random.Generator) -> tuple[list[str], list[str]]:
 
 def _sample_object(rng: np.random.Generator, colour: str, shape: str) -> SceneObject:
     """An object in the middle of the table, resting on it."""
-    height = width = rng.uniform(0.040, 0.055)
+    height = width = rng.uniform(0.045, 0.060)
     lies = False
     if shape == "sphere":
-        height = width = rng.uniform(0.045, 0.065)
+        height = width = rng.uniform(0.050, 0.068)
     elif shape == "cylinder":
         height = rng.uniform(0.9, 1.4) * width
     elif shape == "capsule":
-        width = rng.uniform(0.028, 0.034)
+        width = rng.uniform(0.034, 0.040)
         height = rng.uniform(2.3, 2.7) * width
         lies = bool(rng.random() < 0.6)
     yaw = rng.uniform(-np.pi, np.pi)

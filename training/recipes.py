@@ -27,9 +27,9 @@ from molmo_training.scenes import RenderedScenes, SceneSet, render_scenes
 from molmo_training.tokenizer import save_tokenizer, train_tokenizer
 from molmo_training.trainer import TrainConfig, Trainer, Worker, write_run
 
-TINY_SCENES = SceneSet(count=16_000)
-TINY_TRAINING = TrainConfig(steps=2_400, lr_connector=1.5e-3, lr_vit=1.5e-3, lr_decoder=1.5e-3)
-TINY_BATCH, TINY_TEXT_TOKENS, TINY_POINTING_STEPS = 32, 160, 600
+TINY_SCENES = SceneSet(count=12_000)
+TINY_TRAINING = TrainConfig(steps=3_600, lr_connector=1.2e-3, lr_vit=1.2e-3, lr_decoder=1.2e-3)
+TINY_BATCH, TINY_TEXT_TOKENS, TINY_POINTING_STEPS = 16, 160, 1_000
 SEED = 6198  # the published one
 
 
