@@ -23,7 +23,7 @@ Ints = npt.NDArray[np.int64]
 # lanes empty: 8 pixels are 24 values.
 BLOCK = 8
 BLOCK_WHEN_SMALLER = 4  # for rows that shrink to less than half: a block reads many of them
-STRIP_VALUES = 1 << 22  # of rows that wait for their columns: 16 MiB
+STRIP_VALUES = 1 << 20  # of rows that wait for their columns: 4 MiB
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,9 @@ def resize_to_patches(
     pieces = _pieces(columns, patch)
     across = _bands(pieces - fit.left, rgb.shape[1], fit.width)
     spread = _spread_colours(across.weights, gain)
-    canvas = np.zeros((grid[1], grid[0] * patch, patch * 3), np.float32)  # a patch lies in one
+    canvas = np.empty((grid[1], grid[0] * patch, patch * 3), np.float32)  # a patch lies in one
+    canvas[: columns.start] = canvas[columns.stop :] = 0
+    canvas[:, : rows.start * patch] = canvas[:, rows.stop * patch :] = 0
     step = max(1, STRIP_VALUES // (patch * rgb.shape[1] * 3))
     for first in range(rows.start, rows.stop, step):
         wanted = slice(first * patch, min(first + step, rows.stop) * patch)
