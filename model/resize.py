@@ -73,7 +73,8 @@ def resize_to_patches(
             column, offset = divmod(int(piece), patch)
             target = canvas[column, wanted, offset * 3 : offset * 3 + weights.shape[1]]
             np.matmul(strip[:, start * 3 : start * 3 + len(weights)], weights, out=target)
-    return canvas.reshape(grid[1], grid[0], -1).swapaxes(0, 1)
+    patches: Floats = canvas.reshape(grid[1], grid[0], -1).swapaxes(0, 1)
+    return patches
 
 
 def _resize_rows(rgb: npt.NDArray[np.uint8], wanted: slice, fit: Fit) -> Floats:
