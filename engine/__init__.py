@@ -17,16 +17,21 @@ def load(bundle_dir: str | os.PathLike[str], backend: str = "auto", threads: int
     backend: "onnxruntime", or "auto" for the fastest that is there
     threads: of the CPU; 0 = one per physical core
 
-    Raises BundleError for a bundle that is missing, damaged or too new.
+    Raises BundleError for a bundle that is missing, damaged, too new or without a tokenizer.
     """
     if backend not in BACKENDS:
         raise ValueError(f"backend {backend!r}: this version has {', '.join(BACKENDS)}")
-    from molmo_engine.bundle import Bundle
+    from molmo_engine.bundle import TOKENIZER, Bundle, BundleError
     from molmo_engine.ort_runtime import OrtRuntime
     from molmo_engine.predictor import Predictor
     from molmo_model.text import Prompter, load_tokenizer
 
     bundle = Bundle.open(bundle_dir)
+    if TOKENIZER not in bundle.manifest.files:
+        raise BundleError(
+            f"{bundle_dir}: has no {TOKENIZER}, it reads token ids and no words. Put one into "
+            f"the checkpoint and export that again: molmo export CHECKPOINT {bundle_dir}"
+        )
     prompter = Prompter(load_tokenizer(bundle.directory), bundle.config)
     runtime = OrtRuntime(bundle, threads)
     return Predictor(runtime, prompter, bundle.config, model_id=bundle.manifest.model_id)

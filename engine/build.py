@@ -11,9 +11,9 @@ from __future__ import annotations
 from typing import Any
 
 from molmo_engine.bundle import Bundle, GraphSpec
+from molmo_engine.runtime import STEP
 
 PREFILL = 2048
-STEP = 8  # an exact profile of one token would make TensorRT keep the weights twice
 
 Range = tuple[int, int, int]  # smallest, expected, largest
 
@@ -56,12 +56,13 @@ def profiles(bundle: Bundle, graph: GraphSpec) -> list[dict[str, Range]]:
     if graph.part == "vision":
         crops = 1 + bundle.config.crops.max_crops
         return [{"crops": (1, (crops + 1) // 2, crops), "tokens": (1, capacity // 2, capacity)}]
-    prompt = min(PREFILL, capacity)
-    rows = (1, 1, STEP)
-    return [
-        {"tokens": (1, prompt // 2, prompt), "rows": rows},
-        {"tokens": (1, 1, STEP), "rows": rows},
-    ]
+    prompt, rows = min(PREFILL, capacity), (1, 1, STEP)
+    reading = {"tokens": (1, prompt // 2, prompt), "rows": rows}
+    # An exact profile of one token would make TensorRT keep the weights twice.
+    answering = {"tokens": (1, 1, STEP), "rows": rows}
+    if graph.part == "prefill":
+        return [reading]
+    return [answering] if bundle.has_part("prefill") else [reading, answering]
 
 
 def _profile(builder: Any, graph: GraphSpec, sizes: dict[str, Range]) -> Any:

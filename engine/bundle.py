@@ -20,7 +20,7 @@ FORMAT = 1
 MANIFEST = "manifest.json"
 CONFIG, TOKENIZER = "config.json", "tokenizer.json"
 EMBEDDING, WEIGHTS = "embedding.safetensors", "weights.safetensors"
-ALWAYS = (CONFIG, TOKENIZER, EMBEDDING, WEIGHTS)  # beside the graphs
+ALWAYS = (CONFIG, EMBEDDING, WEIGHTS)  # beside the graphs
 
 
 class BundleError(ValueError):
@@ -41,7 +41,7 @@ class GraphSpec:
     """One ONNX file."""
 
     file: str
-    part: str  # "vision" or "decoder"
+    part: str  # "vision", "decoder", or "prefill": the decoder for prompts of experts
     dialect: str  # "native" or "compat"
     opset: int
     inputs: tuple[TensorSpec, ...]
@@ -91,8 +91,12 @@ class Bundle:
     def path(self, name: str) -> Path:
         return self.directory / name
 
+    def has_part(self, part: str) -> bool:
+        """Whether there are graphs of this part."""
+        return any(graph.part == part for graph in self.manifest.graphs)
+
     def graph(self, part: str, dialect: str) -> GraphSpec:
-        """The graph of "vision" or "decoder" in a dialect; raises BundleError without it."""
+        """The graph of a part in a dialect; raises BundleError without it."""
         for graph in self.manifest.graphs:
             if (graph.part, graph.dialect) == (part, dialect):
                 return graph

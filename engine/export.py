@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -24,17 +25,19 @@ from molmo_engine.bundle import (
     sha256,
 )
 from molmo_engine.export_decoder import write_decoder
-from molmo_engine.export_graph import Array, ExportError, WeightFile
+from molmo_engine.export_experts import Mixing
 from molmo_engine.export_ops import Compat, Dialect, Native
 from molmo_engine.export_vision import write_vision
+from molmo_engine.export_weights import ExportError, Source, WeightFile, joined
 from molmo_engine.verify import Verdict, verify_bundle
 from molmo_model.config import CropConfig, MolmoConfig
 from molmo_model.text import Prompter, load_tokenizer
-from molmo_model.weights import load_model, published_tensors
+from molmo_model.weights import load_model
 
 PRECISIONS = {"fp32": np.float32, "fp16": np.float16}
 TEXT_ROOM = 1024  # tokens kept for question and answer beside the largest picture
 CAPACITY_STEP = 256
+TOKENIZERS = ("tokenizer.json", "vocab.json")  # what a checkpoint may have
 
 
 def export_bundle(
@@ -56,7 +59,6 @@ def export_bundle(
         raise ExportError(f"precision {precision!r}: wanted one of {', '.join(PRECISIONS)}")
     _check_target(target)
     config = MolmoConfig.from_json(checkpoint / "config.json")
-    _check_variant(config)
     capacity = needed_capacity(config) if capacity is None else capacity
     _check_capacity(config, capacity)
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -94,15 +96,6 @@ def _check_target(target: Path) -> None:
         raise ExportError(f"{target}: is there and no bundle; choose another directory")
 
 
-def _check_variant(config: MolmoConfig) -> None:
-    decoder = config.decoder
-    if decoder.experts or decoder.qk_norm or decoder.norm_after or not decoder.qkv_bias:
-        raise ExportError(
-            "only Qwen2-like Molmos (7B-D, 72B) can be exported so far; ask this one through "
-            "torch: molmo ask PICTURE PROMPT --checkpoint DIRECTORY"
-        )
-
-
 def _check_capacity(config: MolmoConfig, capacity: int) -> None:
     smallest, largest = 1 + largest_image(config.crops) + 1, config.decoder.max_positions
     if not smallest < capacity <= largest:
@@ -116,17 +109,15 @@ def _write(
     checkpoint: Path, bundle: Path, config: MolmoConfig, precision: str, capacity: int
 ) -> None:
     """Fills an empty directory with everything a bundle has, the manifest last."""
-    tensors: dict[str, Array] = {
-        name.removeprefix("model."): tensor.detach().numpy()
-        for name, tensor in published_tensors(load_model(checkpoint)).items()
+    model = load_model(checkpoint)
+    tensors = {
+        name: Source.of(parameter.detach().numpy()) for name, parameter in model.named_parameters()
     }
-    tokenizer = load_tokenizer(checkpoint)
-    Prompter(tokenizer, config)  # raises when the tokenizer is another model's
-    tokenizer.save(str(bundle / TOKENIZER))
+    _copy_tokenizer(checkpoint, bundle, config)
     config.to_json(bundle / CONFIG)
     table = [tensors[f"transformer.wte.{name}"] for name in ("embedding", "new_embedding")]
     embedding = WeightFile(PRECISIONS[precision])
-    embedding.add("embedding", np.concatenate(table))
+    embedding.add("embedding", joined(table))
     embedding.write(bundle / EMBEDDING)
     graphs = _write_graphs(bundle, tensors, config, precision, capacity)
     files = {path.name: sha256(path) for path in sorted(bundle.iterdir())}
@@ -140,15 +131,29 @@ def _write(
     (bundle / MANIFEST).write_text(manifest.to_json())
 
 
+def _copy_tokenizer(checkpoint: Path, bundle: Path, config: MolmoConfig) -> None:
+    """A checkpoint without one becomes a bundle that reads and writes token ids alone."""
+    if any((checkpoint / name).exists() for name in TOKENIZERS):
+        tokenizer = load_tokenizer(checkpoint)
+        Prompter(tokenizer, config)  # raises when the tokenizer is another model's
+        tokenizer.save(str(bundle / TOKENIZER))
+
+
 def _write_graphs(
-    bundle: Path, tensors: dict[str, Array], config: MolmoConfig, precision: str, capacity: int
+    bundle: Path, tensors: Mapping[str, Source], config: MolmoConfig, precision: str, capacity: int
 ) -> tuple[GraphSpec, ...]:
     weights = WeightFile(PRECISIONS[precision])
     graphs: list[Dialect] = []
+    # With experts a prompt has a graph of its own: it needs them all.
+    decoders = {"decoder": Mixing.CHOSEN}
+    if config.decoder.experts:
+        decoders["prefill"] = Mixing.ALL
     for dialect in (Native, Compat):
-        graphs += [dialect("vision", weights), dialect("decoder", weights)]
-        write_vision(graphs[-2], tensors, config)
-        write_decoder(graphs[-1], tensors, config.decoder, capacity)
+        graphs.append(dialect("vision", weights))
+        write_vision(graphs[-1], tensors, config)
+        for part, mixing in decoders.items():
+            graphs.append(dialect(part, weights))
+            write_decoder(graphs[-1], tensors, config.decoder, capacity, mixing)
     spans = weights.write(bundle / WEIGHTS)
     for graph in graphs:
         graph.save(bundle / _file(graph), graph.opset, WEIGHTS, spans)

@@ -1,13 +1,12 @@
-"""A small ONNX graph builder, and the weight file that all graphs of a bundle share.
+"""A small ONNX graph builder.
 
 Knows nothing of Molmo: names, nodes and tensors in, a model out. Weights lie in one safetensors
-file whose tensors the graphs name by offset as external data, so a second dialect costs no
-second copy.
+file (export_weights.py) whose tensors the graphs name by offset as external data, so a second
+dialect costs no second copy.
 """
 
 from __future__ import annotations
 
-import json
 import zlib
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,45 +16,11 @@ import numpy as np
 import numpy.typing as npt
 import onnx
 from onnx import TensorProto, helper, numpy_helper
-from safetensors.numpy import save_file
 
 from molmo_engine.bundle import TensorSpec
+from molmo_engine.export_weights import Source, Spans, WeightFile
 
-Array = npt.NDArray[Any]
 Shape = Sequence[int | str]  # a word is a dynamic dimension
-Spans = dict[str, tuple[int, int]]  # offset and length in bytes of each tensor of a file
-
-
-class ExportError(ValueError):
-    """A checkpoint or a target that cannot become a bundle as asked."""
-
-
-class WeightFile:
-    """Collects the weights of several graphs under one name each, then writes them once."""
-
-    def __init__(self, dtype: npt.DTypeLike) -> None:
-        self.dtype = np.dtype(dtype)
-        self._arrays: dict[str, Array] = {}
-
-    def add(self, name: str, array: Array) -> None:
-        """Keeps `array` under `name`; the same name again means the same tensor."""
-        if name in self._arrays:
-            assert self._arrays[name].shape == array.shape, (name, array.shape)
-            return
-        with np.errstate(over="ignore"):
-            stored = np.ascontiguousarray(array, self.dtype)
-        if not np.isfinite(stored).all():
-            raise ExportError(f"{name}: values do not fit {self.dtype}; export with fp32")
-        self._arrays[name] = stored
-
-    def write(self, path: Path) -> Spans:
-        """Writes the file and tells where each tensor lies in it."""
-        save_file(self._arrays, path)
-        with path.open("rb") as file:
-            header_size = int.from_bytes(file.read(8), "little")
-            header = json.loads(file.read(header_size))
-        ends = {name: entry["data_offsets"] for name, entry in header.items()}
-        return {name: (8 + header_size + a, b - a) for name, (a, b) in ends.items()}
 
 
 class Graph:
@@ -100,12 +65,15 @@ class Graph:
             self._made[key] = names
         return self._made[key]
 
-    def weight(self, name: str, array: Array) -> str:
+    def weight(self, name: str, source: Source) -> str:
         """A tensor of the shared weight file, in the precision of the bundle."""
-        self.weights.add(name, array)
+        self.weights.add(name, source)
+        return self._external(name, source.shape, helper.np_dtype_to_tensor_dtype(self.dtype))
+
+    def _external(self, name: str, shape: Sequence[int], kind: int) -> str:
+        """Declares a tensor of the weight file by its ONNX type."""
         if name not in self._tensors:
-            tensor = TensorProto(name=name, dims=array.shape)
-            tensor.data_type = helper.np_dtype_to_tensor_dtype(self.dtype)
+            tensor = TensorProto(name=name, dims=shape, data_type=kind)
             tensor.data_location = TensorProto.EXTERNAL
             self._tensors[name] = tensor
         return name

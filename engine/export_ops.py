@@ -16,7 +16,8 @@ import numpy as np
 import numpy.typing as npt
 from onnx import helper
 
-from molmo_engine.export_graph import Array, Graph
+from molmo_engine.export_graph import Graph
+from molmo_engine.export_weights import Source
 
 MASKED = -65504.0  # the lowest fp16: exactly 0 after the softmax, finite in every precision
 
@@ -59,12 +60,12 @@ class Dialect(Graph, ABC):
         mixed = self.op("MatMul", self.op("Softmax", scores, axis=-1), v)
         return self.op("Reshape", mixed, self.ints(0, query, -1, width)) if query > key else mixed
 
-    def linear(self, x: str, name: str, weight: Array, bias: Array | None = None) -> str:
+    def linear(self, x: str, name: str, weight: Source, bias: Source | None = None) -> str:
         """Applies weight (in, out), the layout that quantisation keeps, and bias."""
         y = self.op("MatMul", x, self.weight(f"{name}.weight", weight))
         return y if bias is None else self.op("Add", y, self.weight(f"{name}.bias", bias))
 
-    def layer_norm(self, x: str, name: str, weight: Array, bias: Array, eps: float) -> str:
+    def layer_norm(self, x: str, name: str, weight: Source, bias: Source, eps: float) -> str:
         scale, shift = self.weight(f"{name}.weight", weight), self.weight(f"{name}.bias", bias)
         return self.op("LayerNormalization", x, scale, shift, epsilon=eps, axis=-1)
 

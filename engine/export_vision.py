@@ -14,14 +14,14 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from molmo_engine.export_graph import Array
 from molmo_engine.export_ops import Dialect
+from molmo_engine.export_weights import Array, Source, joined
 from molmo_model.config import MolmoConfig
 
 PREFIX = "vision_backbone."
 
 
-def write_vision(g: Dialect, weights: Mapping[str, Array], config: MolmoConfig) -> None:
+def write_vision(g: Dialect, weights: Mapping[str, Source], config: MolmoConfig) -> None:
     """Fills the graph `g`."""
     crops = config.crops
     w = _Weights(weights)
@@ -38,16 +38,16 @@ def write_vision(g: Dialect, weights: Mapping[str, Array], config: MolmoConfig) 
 class _Weights:
     """Looks tensors up by their name below the vision backbone."""
 
-    def __init__(self, tensors: Mapping[str, Array]) -> None:
+    def __init__(self, tensors: Mapping[str, Source]) -> None:
         self._tensors = tensors
 
-    def __getitem__(self, name: str) -> Array:
+    def __getitem__(self, name: str) -> Source:
         return self._tensors[PREFIX + name]
 
-    def linear(self, *names: str) -> tuple[Array, Array]:
+    def linear(self, *names: str) -> tuple[Source, Source]:
         """Linear layers side by side as one: weight (in, all outs), bias (all outs,)."""
-        weight = np.concatenate([self[f"{name}.weight"] for name in names]).T
-        return weight, np.concatenate([self[f"{name}.bias"] for name in names])
+        weight = joined([self[f"{name}.weight"] for name in names])
+        return weight.T, joined([self[f"{name}.bias"] for name in names])
 
 
 def _vit(g: Dialect, w: _Weights, config: MolmoConfig, pixels: str) -> str:
@@ -55,10 +55,8 @@ def _vit(g: Dialect, w: _Weights, config: MolmoConfig, pixels: str) -> str:
     vit = config.vision
     x = g.linear(pixels, "vit.patches", w["image_vit.patch_embedding.weight"].T)
     # The class token is a zero row in front, to which its embedding comes with its position.
-    table = w["image_vit.positional_embedding"].copy()
-    table[0] += w["image_vit.class_embedding"]
     x = g.op("Pad", x, g.ints(0, 1, 0, 0, 0, 0))
-    x = g.op("Add", x, g.weight("vit.positions", table))
+    x = g.op("Add", x, g.weight("vit.positions", _positions(w)))
     pre = "image_vit.pre_ln"
     x = g.layer_norm(x, "vit.pre_ln", w[f"{pre}.weight"], w[f"{pre}.bias"], vit.norm_eps)
     outputs = []
@@ -66,8 +64,20 @@ def _vit(g: Dialect, w: _Weights, config: MolmoConfig, pixels: str) -> str:
         x = _block(g, w, config, x, layer)
         outputs.append(x)
     chosen = [outputs[layer % vit.layers] for layer in vit.features]
-    joined = g.op("Concat", *chosen, axis=-1)
-    return g.op("Slice", joined, g.ints(1), g.ints(config.crops.patches + 1), g.ints(1))
+    features = g.op("Concat", *chosen, axis=-1)
+    return g.op("Slice", features, g.ints(1), g.ints(config.crops.patches + 1), g.ints(1))
+
+
+def _positions(w: _Weights) -> Source:
+    """The embedding of every position, the class token's own in the first: (P + 1, W)."""
+    table, token = w["image_vit.positional_embedding"], w["image_vit.class_embedding"]
+
+    def make() -> Array:
+        rows: Array = table.make().copy()
+        rows[0] += token.make()
+        return rows
+
+    return Source(table.shape, make)
 
 
 def _block(g: Dialect, w: _Weights, config: MolmoConfig, x: str, layer: int) -> str:
@@ -90,8 +100,8 @@ def _block(g: Dialect, w: _Weights, config: MolmoConfig, x: str, layer: int) -> 
 
 def _attention(g: Dialect, qkv: str, heads: int, width: int) -> str:
     """Every token of a crop looks at every other: (C, T, 3 * W) -> (C, T, W)."""
-    joined = g.split_heads(qkv, 3 * heads, width)
-    q, k, v = g.ops("Split", 3, joined, axis=1, num_outputs=3)
+    qkv = g.split_heads(qkv, 3 * heads, width)
+    q, k, v = g.ops("Split", 3, qkv, axis=1, num_outputs=3)
     return g.merge_heads(g.attend(q, k, v, (heads, heads, width)), heads * width)
 
 
@@ -100,7 +110,8 @@ def _padding(g: Dialect, w: _Weights, masks: str) -> str:
 
     Row 0 where a patch is all padding (0), row 1 where it is below 1 otherwise (also -1).
     """
-    table = np.concatenate([w["pad_embed"], np.zeros_like(w["pad_embed"][:1])])
+    rows = w["pad_embed"]
+    table = joined([rows, Source.of(np.zeros((1, rows.shape[1]), np.float32))])
     whole = g.op("Equal", masks, g.constant(0, np.float32))
     partly = g.op("Less", masks, g.constant(1, np.float32))
     row = g.op("Where", partly, g.constant(1, np.int64), g.constant(2, np.int64))
@@ -142,7 +153,7 @@ def _place(g: Dialect, config: MolmoConfig, pooled: str, source: str) -> str:
 def _project(g: Dialect, w: _Weights, x: str) -> str:
     """w2(silu(w1 x) * w3 x): (T, W) -> (T, D)."""
     name = "image_projector"
-    joined = np.concatenate([w[f"{name}.w1.weight"], w[f"{name}.w3.weight"]]).T
-    gate, up = g.halves(g.linear(x, "connector.up", joined))
+    both = joined([w[f"{name}.w1.weight"], w[f"{name}.w3.weight"]])
+    gate, up = g.halves(g.linear(x, "connector.up", both.T))
     hidden = g.op("Mul", g.silu(gate), up)
     return g.linear(hidden, "connector.down", w[f"{name}.w2.weight"].T)

@@ -16,7 +16,7 @@ import numpy.typing as npt
 from safetensors.numpy import load_file
 
 from molmo_engine.bundle import EMBEDDING, Bundle, GraphSpec
-from molmo_engine.runtime import Floats, Ints
+from molmo_engine.runtime import STEP, Floats, Ints
 
 try:
     import onnxruntime as ort  # type: ignore[import-untyped, unused-ignore]
@@ -47,6 +47,9 @@ class OrtRuntime:
         self._embedding = load_file(bundle.path(EMBEDDING))["embedding"]
         self._vision = _session(bundle, "vision", dialect, threads)
         self._decoder = _session(bundle, "decoder", dialect, threads)
+        # A mixture of experts reads many tokens at once through a graph of its own.
+        prompts = "prefill" if bundle.has_part("prefill") else None
+        self._prefill = _session(bundle, prompts, dialect, threads) if prompts else self._decoder
         self._caches = _caches(bundle.graph("decoder", dialect))
         self._length = 0  # tokens in the cache
         self._one = _Pass(self._decoder, self._caches, 1)
@@ -65,7 +68,8 @@ class OrtRuntime:
     def prefill(self, ids: Ints, features: Floats | None) -> Floats:
         """Forgets the last prompt and reads a new one: (T,), (T, D) -> logits (V,)."""
         self._forget()
-        call = _Pass(self._decoder, self._caches, len(ids))
+        session = self._prefill if len(ids) > STEP else self._decoder
+        call = _Pass(session, self._caches, len(ids))
         call.embeddings[0] = self._embedding[ids]
         if features is not None:
             call.embeddings[0] += features.astype(self._embedding.dtype, copy=False)
@@ -79,14 +83,14 @@ class OrtRuntime:
 
     def close(self) -> None:
         """Frees sessions and caches."""
-        del self._one, self._caches, self._decoder, self._vision, self._embedding
+        del self._one, self._caches, self._prefill, self._decoder, self._vision, self._embedding
 
     def _run(self, call: _Pass, count: int) -> Floats:
         end = self._length + count
         if end > self.capacity:
             raise ValueError(f"the cache holds {self.capacity} tokens, {end} are needed")
         call.positions[0] = np.arange(self._length, end)
-        self._decoder.run_with_iobinding(call.binding)
+        call.session.run_with_iobinding(call.binding)
         self._length = end
         logits: Floats = call.logits[0]
         return logits
@@ -104,6 +108,7 @@ class _Pass:
     def __init__(
         self, session: ort.InferenceSession, caches: dict[str, npt.NDArray[Any]], count: int
     ) -> None:
+        self.session = session
         shapes = {value.name: value.shape for value in session.get_inputs()}
         dtype = next(iter(caches.values())).dtype
         vocabulary = session.get_outputs()[0].shape[-1]

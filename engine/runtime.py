@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 Floats = npt.NDArray[np.float32]
 Ints = npt.NDArray[np.int64]
+STEP = 8  # tokens that a step reads at most
 
 
 class Runtime(Protocol):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import atexit
-import json
 import shutil
 import tempfile
 from functools import cache
@@ -11,11 +10,8 @@ from pathlib import Path
 
 from recipes import GOLDEN
 from tiny import save_checkpoint
-from tokenizers import AddedToken, Tokenizer, models
 
 from molmo_engine.export import export_bundle
-from molmo_model.config import ImageTokens
-from molmo_model.text import END_OF_TEXT
 
 
 @cache
@@ -32,23 +28,10 @@ def tiny_bundle(precision: str = "fp32") -> Path:
 
 
 @cache
-def golden_checkpoint() -> Path:
-    """The golden tiny-qwen2 (published geometry: 12 crops of 336 px) with a stand-in tokenizer."""
-    directory = _folder() / "golden"
-    shutil.copytree(GOLDEN / "tiny-qwen2", directory)
-    size = json.loads((directory / "config.json").read_text())["vocab_size"]
-    names = ["<pad>", END_OF_TEXT, *(f"word{i}" for i in range(2, size))]
-    tokenizer = Tokenizer(models.BPE({name: i for i, name in enumerate(names)}, []))
-    special = [END_OF_TEXT, *ImageTokens.NAMES]
-    tokenizer.add_special_tokens([AddedToken(name, special=True) for name in special])
-    tokenizer.save(str(directory / "tokenizer.json"))
-    return directory
-
-
-@cache
-def golden_bundle(precision: str = "fp32") -> Path:
-    target = _folder() / f"golden-{precision}"
-    export_bundle(golden_checkpoint(), target, precision)
+def golden_bundle(precision: str = "fp32", variant: str = "tiny-qwen2") -> Path:
+    """A golden checkpoint: the published geometry (12 crops of 336 px), and no tokenizer."""
+    target = _folder() / f"{variant}-{precision}"
+    export_bundle(GOLDEN / variant, target, precision)
     return target
 
 

@@ -11,15 +11,25 @@ from bundles import golden_bundle, tiny_bundle
 
 from molmo_engine.build import BuildError, build_plan, profiles
 from molmo_engine.bundle import Bundle
+from molmo_engine.export_operators import TENSORRT_10_3
 
 trt = pytest.importorskip("tensorrt_rtx", reason="needs TensorRT-RTX: pip install tensorrt_rtx")
 
 
-@pytest.mark.parametrize("precision", ["fp16"])
+PARTS = [
+    (variant, part)
+    for variant in ("tiny-qwen2", "tiny-olmo", "tiny-moe")
+    for part in ("vision", "decoder", "prefill")
+    if part == "decoder"
+    or (part == "vision" and variant == "tiny-qwen2")  # the same graph in all
+    or (part == "prefill" and variant == "tiny-moe")
+]
+
+
 @pytest.mark.parametrize("dialect", ["native", "compat"])
-@pytest.mark.parametrize("part", ["vision", "decoder"])
-def test_tensorrt_builds_the_graph(part, dialect, precision):
-    bundle = Bundle.open(golden_bundle(precision))
+@pytest.mark.parametrize(("variant", "part"), PARTS)
+def test_tensorrt_builds_the_graph(variant, part, dialect):
+    bundle = Bundle.open(golden_bundle("fp16", variant))
     assert len(build_plan(bundle, bundle.graph(part, dialect), "SM120")) > 100_000
 
 
@@ -30,6 +40,12 @@ def test_decoding_has_a_profile_of_up_to_eight_tokens():
     assert decode["tokens"] == (1, 1, 8)
 
 
+def test_with_experts_prompts_and_answers_have_a_graph_each():
+    bundle = Bundle.open(golden_bundle("fp16", "tiny-moe"))
+    sizes = [profiles(bundle, bundle.graph(part, "native")) for part in ("prefill", "decoder")]
+    assert [[one["tokens"] for one in some] for some in sizes] == [[(1, 1024, 2048)], [(1, 1, 8)]]
+
+
 def test_native_16_bit_graphs_keep_attention_and_cache_as_one_operation_each():
     model = onnx.load(golden_bundle("fp16") / "decoder.onnx", load_external_data=False)
     kinds = [node.op_type for node in model.graph.node]
@@ -38,14 +54,27 @@ def test_native_16_bit_graphs_keep_attention_and_cache_as_one_operation_each():
     assert {"RMSNormalization", "RotaryEmbedding"} <= set(kinds)
 
 
-def test_compat_graphs_have_no_operation_that_is_younger_than_opset_18():
-    young = {"Attention", "TensorScatter", "RMSNormalization", "RotaryEmbedding"}
-    for part in ("vision", "decoder"):
-        path = golden_bundle() / f"{part}.compat.onnx"
-        model = onnx.load(path, load_external_data=False)
-        assert model.opset_import[0].version == 18
-        assert not young & {node.op_type for node in model.graph.node}
-        onnx.checker.check_model(str(path), full_check=True)
+@pytest.mark.parametrize("precision", ["fp32", "fp16"])
+@pytest.mark.parametrize("variant", ["tiny-qwen2", "tiny-olmo", "tiny-moe"])
+def test_compat_graphs_stay_within_what_tensorrt_10_3_reads(variant, precision):
+    bundle = Bundle.open(golden_bundle(precision, variant))
+    for graph in bundle.manifest.graphs:
+        if graph.dialect == "compat":
+            path = bundle.path(graph.file)
+            model = onnx.load(path, load_external_data=False)
+            assert [opset.version for opset in model.opset_import] == [18]
+            assert {node.op_type for node in model.graph.node} <= TENSORRT_10_3
+            assert all(
+                attribute.name != "reduction"
+                for node in model.graph.node
+                for attribute in node.attribute
+            )
+            onnx.checker.check_model(str(path), full_check=True)
+
+
+def test_the_operators_of_the_native_dialect_are_too_new_for_tensorrt_10_3():
+    new = {"Attention", "TensorScatter", "RMSNormalization", "RotaryEmbedding"}
+    assert not new & TENSORRT_10_3
 
 
 def test_a_graph_that_tensorrt_cannot_read_says_why(tmp_path):

@@ -6,7 +6,7 @@ import json
 import shutil
 
 import pytest
-from bundles import tiny_bundle
+from bundles import golden_bundle, tiny_bundle
 
 import molmo_engine
 from molmo_engine.bundle import MANIFEST, Bundle, BundleError
@@ -47,6 +47,13 @@ def test_a_whole_bundle_opens(copy):
     bundle = Bundle.open(str(copy))
     assert sorted(bundle.manifest.files) == FILES
     assert bundle.graph("decoder", "native").inputs[0].shape == (1, "tokens", 64)
+
+
+def test_a_bundle_without_tokenizer_opens_and_says_why_it_cannot_be_asked():
+    folder = golden_bundle()
+    assert "tokenizer.json" not in Bundle.open(folder).manifest.files
+    with pytest.raises(BundleError, match=r"has no tokenizer\.json.*molmo export CHECKPOINT"):
+        molmo_engine.load(folder)
 
 
 def test_a_missing_directory_names_the_export_command(tmp_path):

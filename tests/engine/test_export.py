@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from dataclasses import replace
 
 import numpy as np
 import pytest
-from bundles import golden_bundle, golden_checkpoint, tiny_bundle, tiny_checkpoint
-from recipes import GOLDEN, hash_pixels, recipe_rgb
+from bundles import tiny_bundle, tiny_checkpoint
+from recipes import GOLDEN
 from safetensors.numpy import load_file, save_file
 
 from molmo_engine.bundle import Bundle
@@ -20,55 +19,7 @@ from molmo_model.config import CropConfig, MolmoConfig
 from molmo_model.image import prepare_image
 from molmo_model.weights import WeightsError
 
-NUMBERS = load_file(GOLDEN / "tiny-qwen2" / "golden.safetensors")
-CASES = json.loads((GOLDEN / "tiny-qwen2" / "golden.json").read_text())["cases"]
 DIALECTS = ["native", "compat"] if best_dialect() == "native" else ["compat"]
-
-
-def golden_runtime(dialect: str) -> OrtRuntime:
-    return OrtRuntime(Bundle.open(golden_bundle()), threads=1, dialect=dialect)
-
-
-def check_generation(runtime, case, ids, features, tolerance):
-    """Reads the prompt, then the reference's own tokens: logits and greedy choice at each."""
-    logits = runtime.prefill(ids, features)
-    for wanted, token in zip(
-        NUMBERS[f"{case}.gen_logits"], NUMBERS[f"{case}.generated"], strict=True
-    ):
-        assert np.abs(logits - wanted).max() < tolerance
-        assert logits.argmax() == token
-        logits = runtime.step(np.array([token], np.int64))
-
-
-@pytest.mark.parametrize("dialect", DIALECTS)
-def test_text_generates_as_the_reference(dialect):
-    ids = NUMBERS["text.input_ids"][0].astype(np.int64)
-    check_generation(golden_runtime(dialect), "text", ids, None, 3e-4)
-
-
-@pytest.mark.parametrize("dialect", DIALECTS)
-def test_crops_with_every_kind_of_padding_generate_as_the_reference(dialect):
-    runtime = golden_runtime(dialect)
-    ids = NUMBERS["crops2.input_ids"][0].astype(np.int64)
-    crops = hash_pixels(2, CASES["crops2"]["hash_seed"])
-    index = NUMBERS["crops2.image_input_idx"].astype(np.int64)
-    features = runtime.encode(crops, NUMBERS["crops2.image_masks"], index, len(ids))
-    shown = index >= 0
-    assert np.abs(features[index[shown]] - NUMBERS["crops2.connector"][shown]).max() < 2e-4
-    assert not features[np.setdiff1d(np.arange(len(ids)), index[shown])].any()
-    check_generation(runtime, "crops2", ids, features, 3e-4)
-
-
-@pytest.mark.parametrize("dialect", DIALECTS)
-@pytest.mark.parametrize("case", ["wide", "tall", "max12"])
-def test_pictures_of_the_published_geometry_generate_as_the_reference(case, dialect):
-    runtime = golden_runtime(dialect)
-    config = MolmoConfig.from_json(GOLDEN / "tiny-qwen2" / "config.json")
-    image = prepare_image(recipe_rgb(CASES[case]["recipe"], CASES[case]["rgb_sha256"]), config)
-    ids = NUMBERS[f"{case}.input_ids"][0].astype(np.int64)
-    features = runtime.encode(image.crops, image.masks, image.index, len(ids))
-    # 3e-3: the tolerance of the golden numbers for a resize other than torch's.
-    check_generation(runtime, case, ids, features, 3e-3)
 
 
 @pytest.mark.parametrize("dialect", DIALECTS)
@@ -167,7 +118,7 @@ def test_a_directory_of_something_else_is_not_replaced(tmp_path):
 
 
 def test_the_published_models_get_the_published_capacity():
-    config = MolmoConfig.from_json(golden_checkpoint() / "config.json")
+    config = MolmoConfig.from_json(GOLDEN / "tiny-qwen2" / "config.json")
     assert largest_image(config.crops) == 1460
     assert needed_capacity(config) == 2560
     short = replace(config, decoder=replace(config.decoder, max_positions=2048))
@@ -176,7 +127,7 @@ def test_the_published_models_get_the_published_capacity():
 
 @pytest.mark.parametrize("crops", [CropConfig(max_crops=5), CropConfig(size=168, max_crops=2)])
 def test_the_largest_image_is_the_largest_that_preprocessing_makes(crops):
-    config = MolmoConfig.from_json(golden_checkpoint() / "config.json")
+    config = MolmoConfig.from_json(GOLDEN / "tiny-qwen2" / "config.json")
     lengths = []
     for rows, columns in np.ndindex(crops.max_crops + 1, crops.max_crops + 1):
         if 0 < rows * columns <= crops.max_crops:
