@@ -62,9 +62,10 @@ class Embedding(nn.Module):
 
     def forward(self, ids: Tensor) -> Tensor:
         """(B, T) int64 -> (B, T, D); -1 (padding) reads row 0, which nobody sees."""
-        return functional.embedding(
-            ids.clamp(min=0), torch.cat([self.embedding, self.new_embedding])
-        )
+        first_new = len(self.embedding)
+        main = functional.embedding(ids.clamp(0, first_new - 1), self.embedding)
+        extra = functional.embedding((ids - first_new).clamp(min=0), self.new_embedding)
+        return torch.where((ids < first_new)[..., None], main, extra)
 
 
 class Decoder(nn.Module):
@@ -148,8 +149,6 @@ class Attention(nn.Module):
         q, k = rotate(q, context.rotation), rotate(k, context.rotation)
         if context.cache is not None:
             k, v = context.cache.update(self.layer, k, v)
-        shared = self.config.heads // self.config.kv_heads
-        k, v = (t.repeat_interleave(shared, dim=1) for t in (k, v))
         return self.attn_out(attend(q, k, v, context.mask).transpose(1, 2).flatten(-2))
 
     def project(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
