@@ -7,6 +7,7 @@ processes on two CPU cores, under 40 minutes.
 from __future__ import annotations
 
 import logging
+import math
 import os
 from collections.abc import Callable
 from dataclasses import asdict
@@ -14,7 +15,7 @@ from pathlib import Path
 
 import torch
 import torch.distributed as dist
-from torch import nn
+from torch import Tensor, nn
 from torch.multiprocessing.spawn import spawn
 
 from molmo_model.config import CropConfig, DecoderConfig, MolmoConfig, VisionConfig
@@ -28,8 +29,8 @@ from molmo_training.tokenizer import save_tokenizer, train_tokenizer
 from molmo_training.trainer import TrainConfig, Trainer, Worker, write_run
 
 TINY_SCENES = SceneSet(count=12_000)
-TINY_TRAINING = TrainConfig(steps=3_600, lr_connector=1.2e-3, lr_vit=1.2e-3, lr_decoder=1.2e-3)
-TINY_BATCH, TINY_TEXT_TOKENS, TINY_POINTING_STEPS = 16, 160, 1_000
+TINY_TRAINING = TrainConfig(steps=5_000, lr_connector=1.2e-3, lr_vit=1.2e-3, lr_decoder=1.2e-3)
+TINY_BATCH, TINY_TEXT_TOKENS, TINY_POINTING_STEPS = 16, 160, 800
 SEED = 6198  # the published one
 
 
@@ -78,7 +79,7 @@ def initialise(model: Molmo) -> None:
     """
     for name, parameter in model.named_parameters():
         if name.endswith("embedding"):
-            nn.init.normal_(parameter, std=0.3 if "image_vit" in name else 0.1)
+            nn.init.normal_(parameter, std=0.1)
         elif parameter.ndim == 2:
             is_last = name.endswith(("attn_out.weight", "ff_out.weight", "w2.weight", "wo.weight"))
             nn.init.normal_(parameter, std=(0.5 if is_last else 1.0) * parameter.shape[1] ** -0.5)
@@ -86,6 +87,21 @@ def initialise(model: Molmo) -> None:
             nn.init.zeros_(parameter)
     nn.init.normal_(model.transformer.ff_out.weight, std=0.02)
     nn.init.zeros_(model.vision_backbone.pad_embed)
+    vit, side = model.vision_backbone.image_vit, model.config.crops.patches_per_side
+    with torch.no_grad():
+        vit.positional_embedding[1:] = waves(side, model.config.vision.width)
+
+
+def waves(side: int, width: int) -> Tensor:
+    """Sines and cosines of a patch's column and row: (side * side, width).
+
+    Neighbours start alike, so what is learned in one place holds next to it.
+    """
+    speeds = torch.logspace(math.log10(0.5 / side), math.log10(0.5), width // 4) * math.pi
+    angles = torch.arange(side)[:, None] * speeds
+    line = torch.cat([angles.sin(), angles.cos()], dim=1)  # (side, width / 2)
+    columns, rows = line.repeat(side, 1), line.repeat_interleave(side, dim=0)
+    return 0.7 * torch.cat([columns, rows], dim=1)
 
 
 def _train_tiny(rank: int, ranks: int, output: Path) -> None:
