@@ -40,8 +40,7 @@ class TrainConfig:
     final_lr: float = 0.1  # of the peak, at the last step
     clip: float = 1.0  # gradient norm, per component
     weight_decay: float = 0.0
-    alignment: float = 1.0  # weight of the auxiliary loss at the start ...
-    alignment_end: float = 0.1  # ... and at the end
+    alignment: float = 1.0  # weight of the auxiliary loss
     save_every: int = 500
     log_every: int = 25
 
@@ -114,7 +113,7 @@ class Trainer:
             loss = self._answer_loss(batch, features) / weight
         aligned = aligned / self.worker.ranks
         self.optimizer.zero_grad(set_to_none=False)
-        (loss + self._alignment_weight() * aligned).backward()
+        (loss + self.config.alignment * aligned).backward()
         report = self._reduce(torch.stack([loss.detach(), aligned.detach()]))
         if not torch.isfinite(report).all():
             raise FloatingPointError(
@@ -187,10 +186,6 @@ class Trainer:
             group["lr"] = learning_rate(group["peak"], self.step, self.config)
             nn.utils.clip_grad_norm_(group["params"], self.config.clip)
         self.optimizer.step()
-
-    def _alignment_weight(self) -> float:
-        done = self.step / self.config.steps
-        return self.config.alignment + (self.config.alignment_end - self.config.alignment) * done
 
     def _parameters(self) -> Iterator[nn.Parameter]:
         for group in self.optimizer.param_groups:
