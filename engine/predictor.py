@@ -8,13 +8,14 @@ T tokens, V vocabulary
 
 from __future__ import annotations
 
-import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
+from contextlib import closing
 from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
 
+from molmo_engine.clock import Clock
 from molmo_engine.records import Answer, AskOptions, Done, Event, PointFound, Timings, Usage
 from molmo_engine.runtime import Floats, Ints, Runtime
 from molmo_engine.writing import Writing
@@ -48,13 +49,14 @@ class Predictor:
         rgb: (H, W, 3) uint8. Raises at once: ValueError for anything else, PromptError for an
         empty prompt or one that does not fit the engine.
         """
-        clock = _Clock()
+        clock = Clock()
         image = prepare_image(rgb, self.config)
         ids = self.prompter.encode(prompt, image.tokens)
         limit = self._room(len(ids), options or AskOptions())
         clock.end("preprocess_ms")
         question = _Question(image, ids, limit, clock)
         self._latest = question
+        clock.stop()
         return self._answer(question, Writing(self.prompter.tokenizer, rgb.shape[1::-1]))
 
     def ask(self, rgb: Rgb, prompt: str, options: AskOptions | None = None) -> Answer:
@@ -80,6 +82,15 @@ class Predictor:
         return min(options.max_new_tokens, room)
 
     def _answer(self, question: _Question, writing: Writing) -> Iterator[Event]:
+        """What `_events` finds; while the reader has an event, the clock stands still."""
+        question.clock.go()
+        with closing(self._events(question, writing)) as events:
+            for event in events:
+                question.clock.stop()
+                yield event
+                question.clock.go()
+
+    def _events(self, question: _Question, writing: Writing) -> Generator[Event, None, None]:
         clock = question.clock
         for token, probability in self._decode(question):
             clock.first("first_token_ms")
@@ -99,7 +110,6 @@ class Predictor:
     def _decode(self, question: _Question) -> Iterator[tuple[int, float]]:
         """Greedy tokens and their probabilities, without the stop token."""
         image, clock = question.image, question.clock
-        clock.start()
         features = self.runtime.encode(image.crops, image.masks, image.index, len(question.ids))
         clock.end("vision_ms")
         logits = self.runtime.prefill(question.ids, features)
@@ -117,28 +127,6 @@ class Predictor:
             logits = self.runtime.step(np.array([token]))
 
 
-class _Clock:
-    """Measures the stages of an answer, in milliseconds."""
-
-    def __init__(self) -> None:
-        self.found_ms: dict[str, float] = {}
-        self._begin = self._last = time.perf_counter()
-
-    def start(self) -> None:
-        """A stage starts now: what passed since the last one belongs to nobody."""
-        self._last = time.perf_counter()
-
-    def end(self, stage: str) -> None:
-        """The stage that began when the last one ended is over."""
-        now = time.perf_counter()
-        self.found_ms[stage] = (now - self._last) * 1e3
-        self._last = now
-
-    def first(self, event: str) -> None:
-        """Something happened; only its first time counts, from the very beginning."""
-        self.found_ms.setdefault(event, (time.perf_counter() - self._begin) * 1e3)
-
-
 @dataclass
 class _Question:
     """A question on its way."""
@@ -146,7 +134,7 @@ class _Question:
     image: ImageInputs
     ids: Ints  # (T,)
     limit: int  # tokens of the answer
-    clock: _Clock = field(default_factory=_Clock)
+    clock: Clock = field(default_factory=Clock)
     passes: int = 0
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 
 import numpy as np
 import pytest
@@ -139,6 +140,17 @@ def test_timings_add_up():
     assert min(stages) > 0
     assert sum(stages) == pytest.approx(timings.total_ms, abs=5)
     assert timings.first_token_ms < timings.first_point_ms < timings.total_ms
+
+
+def test_what_the_reader_does_between_events_is_not_timed():
+    stream = scripted(ONE).stream(RGB, "Where?")
+    time.sleep(0.3)
+    for event in stream:
+        if isinstance(event, PointFound):
+            time.sleep(0.3)
+    timings = event.answer.timings
+    stages = (timings.preprocess_ms, timings.vision_ms, timings.prefill_ms, timings.decode_ms)
+    assert sum(stages) <= timings.total_ms < 300
 
 
 def test_the_limit_of_tokens_is_kept_without_a_pass_too_many():
