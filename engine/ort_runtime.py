@@ -1,10 +1,10 @@
 """Runs a bundle on ONNX Runtime, on the CPU: the reference, and the engine where no GPU is.
 
 The decoder cache never moves: each cache tensor is bound as input and output of the same memory.
-The step of one token, which is most of an answer, reuses one binding and its buffers. No torch.
+Steps, which are most of an answer, reuse their bindings and buffers. No torch.
 
-C crops, P patches per crop, Q pooled patches per crop, T tokens, D width, V vocabulary,
-G key/value heads, S cache rows (capacity), K head width
+C crops, P patches per crop, Q pooled patches per crop, T or n tokens, R rows of logits, D width,
+V vocabulary, G key/value heads, S cache rows (capacity), K head width
 """
 
 from __future__ import annotations
@@ -51,8 +51,9 @@ class OrtRuntime:
         prompts = "prefill" if bundle.has_part("prefill") else None
         self._prefill = _session(bundle, prompts, dialect, threads) if prompts else self._decoder
         self._caches = _caches(bundle.graph("decoder", dialect))
-        self._length = 0  # tokens in the cache
-        self._one = _Pass(self._decoder, self._caches, 1)
+        self._length = 0  # tokens in the cache that stand
+        self._dirty = 0  # rows of the cache that were written since they were cleared
+        self._steps: dict[int, _Pass] = {}  # by the number of tokens
 
     def encode(self, crops: Floats, masks: Floats, index: Ints, tokens: int) -> Floats:
         """(C, P, 588), (C, P), (C, Q) -> (tokens, D), zero where no feature belongs."""
@@ -69,44 +70,56 @@ class OrtRuntime:
         """Forgets the last prompt and reads a new one: (T,), (T, D) -> logits (V,)."""
         self._forget()
         session = self._prefill if len(ids) > STEP else self._decoder
-        call = _Pass(session, self._caches, len(ids))
+        call = _Pass(session, self._caches, len(ids), np.array([len(ids) - 1]))
         call.embeddings[0] = self._embedding[ids]
         if features is not None:
             call.embeddings[0] += features.astype(self._embedding.dtype, copy=False)
-        return self._run(call, len(ids))
+        logits: Floats = self._run(call)[0]
+        return logits
 
     def step(self, ids: Ints) -> Floats:
-        """Reads more tokens: (n,) -> logits of the last one (V,)."""
-        call = self._one if len(ids) == 1 else _Pass(self._decoder, self._caches, len(ids))
+        """Reads more tokens: (n,) -> logits behind each of them (n, V)."""
+        count = len(ids)
+        if count not in self._steps:
+            self._steps[count] = _Pass(self._decoder, self._caches, count, np.arange(count))
+        call = self._steps[count]
         call.embeddings[0] = self._embedding[ids]
-        return self._run(call, len(ids))
+        return self._run(call)
+
+    def rewind(self, length: int) -> None:
+        """Forgets all but the first `length` tokens; what comes next overwrites the others."""
+        assert length <= self._length, (length, self._length)
+        self._length = length
 
     def close(self) -> None:
         """Frees sessions and caches."""
-        del self._one, self._caches, self._prefill, self._decoder, self._vision, self._embedding
+        del self._steps, self._caches, self._prefill, self._decoder, self._vision, self._embedding
 
-    def _run(self, call: _Pass, count: int) -> Floats:
-        end = self._length + count
+    def _run(self, call: _Pass) -> Floats:
+        end = self._length + call.positions.shape[1]
         if end > self.capacity:
             raise ValueError(f"the cache holds {self.capacity} tokens, {end} are needed")
         call.positions[0] = np.arange(self._length, end)
         call.session.run_with_iobinding(call.binding)
-        self._length = end
-        logits: Floats = call.logits[0]
-        return logits
+        self._length, self._dirty = end, max(end, self._dirty)
+        return call.logits
 
     def _forget(self) -> None:
         """Masked rows weigh 0, but 0 times an overflow of the last answer would be NaN."""
         for cache in self._caches.values():
-            cache[:, :, : self._length] = 0
-        self._length = 0
+            cache[:, :, : self._dirty] = 0
+        self._length = self._dirty = 0
 
 
 class _Pass:
-    """The buffers of a decoder run over `count` tokens, bound once."""
+    """The buffers of a decoder run over `count` tokens, bound once: logits (R, V) of some rows."""
 
     def __init__(
-        self, session: ort.InferenceSession, caches: dict[str, npt.NDArray[Any]], count: int
+        self,
+        session: ort.InferenceSession,
+        caches: dict[str, npt.NDArray[Any]],
+        count: int,
+        rows: Ints,
     ) -> None:
         self.session = session
         shapes = {value.name: value.shape for value in session.get_inputs()}
@@ -114,14 +127,13 @@ class _Pass:
         vocabulary = session.get_outputs()[0].shape[-1]
         self.embeddings = np.empty((1, count, shapes["embeddings"][-1]), dtype)
         self.positions = np.empty((1, count), np.int64)
-        self.logits: Floats = np.empty((1, vocabulary), np.float32)
-        last = np.array([count - 1])
+        self.logits: Floats = np.empty((len(rows), vocabulary), np.float32)
+        self._rows = rows
         # An OrtValue made of a numpy array on the CPU is that array's memory.
         self._values = [
             ort.OrtValue.ortvalue_from_numpy(array)
-            for array in (self.embeddings, self.positions, last, self.logits, *caches.values())
+            for array in (self.embeddings, self.positions, rows, self.logits, *caches.values())
         ]
-        self._last = last
         self.binding = session.io_binding()
         *inputs, logits = self._values[:4]
         for name, value in zip(("embeddings", "positions", "rows"), inputs, strict=True):

@@ -1,7 +1,6 @@
 """Asks a picture a question: preprocessing, greedy decoding, points the moment they close.
 
-The decoding loop is written here once, above any `Runtime`. Knows nothing of ROS, of files and
-of what computes.
+Works above any `Runtime`. Knows nothing of ROS, of files and of what computes.
 
 T tokens, V vocabulary
 """
@@ -10,12 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Generator, Iterator
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
 from molmo_engine.clock import Clock
+from molmo_engine.decoding import Decoding
+from molmo_engine.drafting import Drafter
 from molmo_engine.records import Answer, AskOptions, Done, Event, PointFound, Timings, Usage
 from molmo_engine.runtime import Floats, Ints, Runtime
 from molmo_engine.writing import Writing
@@ -52,10 +53,9 @@ class Predictor:
         clock = Clock()
         image = prepare_image(rgb, self.config)
         ids = self.prompter.encode(prompt, image.tokens)
-        limit = self._room(len(ids), options or AskOptions())
+        decoding = self._decoding(prompt, ids, options or AskOptions())
         clock.end("preprocess_ms")
-        question = _Question(image, ids, limit, clock)
-        self._latest = question
+        self._latest = question = _Question(image, ids, decoding, clock)
         clock.stop()
         return self._answer(question, Writing(self.prompter.tokenizer, rgb.shape[1::-1]))
 
@@ -91,10 +91,10 @@ class Predictor:
                 question.clock.go()
 
     def _events(self, question: _Question, writing: Writing) -> Generator[Event, None, None]:
-        clock = question.clock
-        for token, probability in self._decode(question):
+        clock, decoding = question.clock, question.decoding
+        for one in decoding.tokens(self._read(question), lambda: self._check(question)):
             clock.first("first_token_ms")
-            for event in writing.add(token, probability):
+            for event in writing.add(one.token, one.probability):
                 if isinstance(event, PointFound):
                     clock.first("first_point_ms")
                 yield event
@@ -102,48 +102,41 @@ class Predictor:
         clock.end("decode_ms")
         clock.first("total_ms")
         usage = Usage(
-            prompt_tokens=len(question.ids), answer_tokens=writing.tokens, passes=question.passes
+            prompt_tokens=len(question.ids), answer_tokens=writing.tokens, passes=decoding.passes
         )
         timings = Timings(**clock.found_ms)
         yield Done(Answer(text=writing.text, found=writing.found(), timings=timings, usage=usage))
 
-    def _decode(self, question: _Question) -> Iterator[tuple[int, float]]:
-        """Greedy tokens and their probabilities, without the stop token."""
-        image, clock = question.image, question.clock
-        features = self.runtime.encode(image.crops, image.masks, image.index, len(question.ids))
+    def _read(self, question: _Question) -> Floats:
+        """Lets the runtime read picture and prompt; the logits behind them (V,)."""
+        self._check(question)
+        image, ids, clock = question.image, question.ids, question.clock
+        features = self.runtime.encode(image.crops, image.masks, image.index, len(ids))
         clock.end("vision_ms")
-        logits = self.runtime.prefill(question.ids, features)
+        logits = self.runtime.prefill(ids, features)
         clock.end("prefill_ms")
-        for left in reversed(range(question.limit)):
-            question.passes += 1
-            token = int(logits.argmax())
-            if token in self.prompter.stop_ids:
-                return
-            yield token, _probability(logits, token)
-            if left == 0:
-                return
-            if self._latest is not question:
-                raise RuntimeError("another question was asked before this answer was complete")
-            logits = self.runtime.step(np.array([token]))
+        return logits
+
+    def _check(self, question: _Question) -> None:
+        if self._latest is not question:
+            raise RuntimeError("another question was asked before this answer was complete")
+
+    def _decoding(self, prompt: str, ids: Ints, options: AskOptions) -> Decoding:
+        tokenizer = self.prompter.tokenizer
+        return Decoding(
+            runtime=self.runtime,
+            prompt=len(ids),
+            limit=self._room(len(ids), options),
+            stop=self.prompter.stop_ids,
+            drafter=Drafter(tokenizer, prompt) if options.draft else None,
+        )
 
 
-@dataclass
+@dataclass(eq=False)
 class _Question:
     """A question on its way."""
 
     image: ImageInputs
     ids: Ints  # (T,)
-    limit: int  # tokens of the answer
-    clock: Clock = field(default_factory=Clock)
-    passes: int = 0
-
-
-def _probability(logits: Floats, token: int) -> float:
-    """The softmax (V,) at one token; raises when the engine's numbers are not finite."""
-    top = logits[token]
-    if not np.isfinite(top):
-        raise FloatingPointError(
-            "the engine computed no finite numbers: the activations do not fit its precision; "
-            "export the model with precision='fp32'"
-        )
-    return 1.0 / float(np.exp(logits - top).sum())
+    decoding: Decoding
+    clock: Clock

@@ -12,9 +12,15 @@ from molmo_model.points import Point
 
 @dataclass(frozen=True, kw_only=True)
 class AskOptions:
-    """How one question is answered."""
+    """How one question is answered.
 
-    max_new_tokens: int = 200  # the published generation length
+    max_new_tokens: the published generation length
+    draft:          guess what the markup forces and the question repeats, and verify it several
+                    tokens a pass: the same answer in fewer passes
+    """
+
+    max_new_tokens: int = 200
+    draft: bool = True
 
     def __post_init__(self) -> None:
         if self.max_new_tokens < 1:
@@ -64,7 +70,7 @@ class Usage:
 
     prompt_tokens: int = 0  # BOS, image and text
     answer_tokens: int = 0
-    passes: int = 0  # runs of the decoder, prefill included
+    passes: int = 0  # runs of the decoder, the prompt's included
 
 
 @dataclass(frozen=True, kw_only=True)

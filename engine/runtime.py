@@ -1,8 +1,9 @@
 """The seam between decoding (written once) and what computes: ONNX Runtime, TensorRT, torch.
 
-A runtime holds one decoder cache. It knows nothing of text, points or stopping.
+A runtime holds one decoder cache and how many tokens of it stand. It knows nothing of text,
+points or stopping. Logits are valid until the next call.
 
-C crops, P patches per crop, Q pooled patches per crop, T tokens, D width, V vocabulary
+C crops, P patches per crop, Q pooled patches per crop, T or n tokens, D width, V vocabulary
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import numpy.typing as npt
 
 Floats = npt.NDArray[np.float32]
 Ints = npt.NDArray[np.int64]
-STEP = 8  # tokens that a step reads at most
+STEP = 8  # the most tokens of a step: the width of the decode profile
 
 
 class Runtime(Protocol):
@@ -31,16 +32,13 @@ class Runtime(Protocol):
         """
 
     def prefill(self, ids: Ints, features: Floats | None) -> Floats:
-        """Forgets the last prompt and reads a new one: ids (T,), features (T, D) -> logits (V,).
-
-        The result is valid until the next call.
-        """
+        """Forgets the last prompt, reads a new one: ids (T,), features (T, D) -> logits (V,)."""
 
     def step(self, ids: Ints) -> Floats:
-        """Reads 1...8 more tokens: ids (n,) -> logits of the last one (V,).
+        """Reads 1...8 more tokens: ids (n,) -> logits behind each of them (n, V)."""
 
-        The result is valid until the next call.
-        """
+    def rewind(self, length: int) -> None:
+        """Forgets all but the first `length` tokens read; costs nothing."""
 
     def close(self) -> None:
         """Frees everything; the runtime is not used afterwards."""

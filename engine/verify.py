@@ -83,7 +83,7 @@ def _trace(
     logits = [runtime.prefill(ids, features).copy()]
     for i in range(STEPS):
         token = logits[-1].argmax() if tokens is None else tokens[i]
-        logits.append(runtime.step(np.array([token])).copy())
+        logits.append(runtime.step(np.array([token]))[0].copy())
     runtime.close()
     return _Trace(features, np.stack(logits))
 

@@ -2,7 +2,7 @@
 
 Has the shape of the engine's Runtime protocol without importing it.
 
-C crops, P patches per crop, Q pooled patches per crop, T tokens, D width, V vocabulary
+C crops, P patches per crop, Q pooled patches per crop, T or n tokens, D width, V vocabulary
 """
 
 from __future__ import annotations
@@ -49,19 +49,27 @@ class TorchRuntime:
     def prefill(self, ids: Ints, features: Floats | None) -> Floats:
         """Forgets the last prompt and reads a new one: (T,), (T, D) -> logits (V,)."""
         self.cache = self._new_cache()
-        return self._read(ids, None if features is None else self._tensor(features))
+        added = None if features is None else self._tensor(features)
+        logits: Floats = self._read(ids, added, 1)[0]
+        return logits
 
     @torch.inference_mode()
     def step(self, ids: Ints) -> Floats:
-        """Reads more tokens: (n,) -> logits of the last one (V,)."""
-        return self._read(ids, None)
+        """Reads more tokens: (n,) -> logits behind each of them (n, V)."""
+        return self._read(ids, None, len(ids))
+
+    def rewind(self, length: int) -> None:
+        """Forgets all but the first `length` tokens."""
+        assert length <= self.cache.length, (length, self.cache.length)
+        self.cache.length = length
 
     def close(self) -> None:
         """Nothing outlives the object."""
 
-    def _read(self, ids: Ints, features: Tensor | None) -> Floats:
+    def _read(self, ids: Ints, features: Tensor | None, rows: int) -> Floats:
+        """Reads tokens; the logits behind the last `rows` of them (rows, V)."""
         hidden = self.model.hidden_states(torch.from_numpy(ids)[None], features, cache=self.cache)
-        logits: Floats = self.model.transformer.ff_out(hidden[0, -1]).float().numpy()
+        logits: Floats = self.model.transformer.ff_out(hidden[0, -rows:]).float().numpy()
         return logits
 
     def _new_cache(self) -> KVCache:

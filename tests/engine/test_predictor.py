@@ -2,72 +2,24 @@
 
 from __future__ import annotations
 
-import math
 import time
 
 import numpy as np
 import pytest
 import torch
 from bundles import tiny_bundle, tiny_checkpoint
+from scripted import ONE, RGB, scripted
 from tiny import byte_tokenizer, config_for
 
 import molmo_engine
 from molmo_engine import ort_runtime
-from molmo_engine.predictor import Predictor
 from molmo_engine.records import AskOptions, Done, PointFound, Token
 from molmo_engine.writing import to_pixel
 from molmo_model.image import prepare_image
 from molmo_model.molmo import generate
 from molmo_model.points import Point
-from molmo_model.text import Prompter, PromptError
+from molmo_model.text import PromptError
 from molmo_model.weights import load_model
-
-RGB = np.random.default_rng(3).integers(0, 256, (300, 400, 3), np.uint8)
-ONE = ' <point x="25.0" y="50.5" alt="mug">mug</point>'
-
-
-class ScriptedRuntime:
-    """Says a fixed answer, whatever it is asked; each token with probability `sure`."""
-
-    name = "script"
-
-    def __init__(
-        self, tokens: list[int], vocabulary: int, sure: float = 0.9, capacity: int = 2000
-    ):
-        self.capacity = capacity
-        self.tokens = tokens
-        self.calls: list[str] = []
-        rest = math.log(sure * (vocabulary - 1) / (1 - sure))
-        self._logits = np.zeros((len(tokens), vocabulary), np.float32)
-        self._logits[np.arange(len(tokens)), tokens] = rest
-
-    def encode(self, crops, masks, index, tokens):
-        self.calls.append("encode")
-        return np.zeros((tokens, 1), np.float32)
-
-    def prefill(self, ids, features):
-        self.calls.append("prefill")
-        self._at = 0
-        return self._logits[0]
-
-    def step(self, ids):
-        assert ids.tolist() == [self.tokens[self._at]]
-        self.calls.append("step")
-        self._at += 1
-        return self._logits[self._at]
-
-    def close(self):
-        self.calls.append("close")
-
-
-def scripted(text: str, **settings) -> Predictor:
-    """A predictor whose model answers `text` and stops."""
-    tokenizer = byte_tokenizer()
-    config = config_for(tokenizer)
-    prompter = Prompter(tokenizer, config)
-    tokens = [*prompter.text_ids(text), prompter.bos]
-    runtime = ScriptedRuntime(tokens, config.decoder.vocab_size, **settings)
-    return Predictor(runtime, prompter, config, model_id="scripted")
 
 
 def test_a_point_comes_right_after_the_token_that_closes_it():
