@@ -16,7 +16,7 @@ import numpy.typing as npt
 from safetensors.numpy import load_file
 
 from molmo_engine.bundle import EMBEDDING, Bundle, GraphSpec
-from molmo_engine.runtime import STEP, Floats, Ints
+from molmo_engine.runtime import STEP, Floats, Ints, Saved
 
 try:
     import onnxruntime as ort  # type: ignore[import-untyped, unused-ignore]
@@ -66,9 +66,14 @@ class OrtRuntime:
         result: Floats = features.astype(np.float32, copy=False)
         return result
 
-    def prefill(self, ids: Ints, features: Floats | None) -> Floats:
-        """Forgets the last prompt and reads a new one: (T,), (T, D) -> logits (V,)."""
+    def prefill(self, ids: Ints, features: Floats | None, behind: Saved | None = None) -> Floats:
+        """Forgets the last prompt and reads a new one: (T,), (T, D) -> logits (V,).
+
+        behind: what `save` returned of tokens that come before
+        """
         self._forget()
+        if behind is not None:
+            self._restore(behind)
         session = self._prefill if len(ids) > STEP else self._decoder
         call = _Pass(session, self._caches, len(ids), np.array([len(ids) - 1]))
         call.embeddings[0] = self._embedding[ids]
@@ -91,6 +96,11 @@ class OrtRuntime:
         assert length <= self._length, (length, self._length)
         self._length = length
 
+    def save(self, length: int) -> Saved:
+        """The first rows of all caches, copied: (caches, G, length, K)."""
+        assert length <= self._length, (length, self._length)
+        return np.stack([cache[0, :, :length] for cache in self._caches.values()])
+
     def close(self) -> None:
         """Frees sessions and caches."""
         del self._steps, self._caches, self._prefill, self._decoder, self._vision, self._embedding
@@ -109,6 +119,11 @@ class OrtRuntime:
         for cache in self._caches.values():
             cache[:, :, : self._dirty] = 0
         self._length = self._dirty = 0
+
+    def _restore(self, saved: npt.NDArray[Any]) -> None:
+        self._length = self._dirty = saved.shape[2]
+        for cache, rows in zip(self._caches.values(), saved, strict=True):
+            cache[0, :, : self._length] = rows
 
 
 class _Pass:

@@ -17,6 +17,7 @@ import numpy.typing as npt
 from molmo_engine.clock import Clock
 from molmo_engine.decoding import Decoding
 from molmo_engine.drafting import Drafter
+from molmo_engine.frames import MOST_BYTES, Frames, Seen, fingerprint
 from molmo_engine.records import Answer, AskOptions, Done, Event, PointFound, Timings, Usage
 from molmo_engine.runtime import Floats, Ints, Runtime
 from molmo_engine.writing import Writing
@@ -31,12 +32,20 @@ class Predictor:
     """One model, one question at a time; not for several threads at once."""
 
     def __init__(
-        self, runtime: Runtime, prompter: Prompter, config: MolmoConfig, *, model_id: str
+        self,
+        runtime: Runtime,
+        prompter: Prompter,
+        config: MolmoConfig,
+        *,
+        model_id: str,
+        frame_bytes: int = MOST_BYTES,
     ) -> None:
+        """frame_bytes: the most memory for the last pictures, see frames.py; 0 = keep none."""
         self.runtime = runtime
         self.prompter = prompter
         self.config = config
         self.model_id = model_id
+        self._frames = Frames(frame_bytes)
         self._latest: _Question | None = None  # the runtime's cache belongs to it
 
     @property
@@ -51,11 +60,12 @@ class Predictor:
         empty prompt or one that does not fit the engine.
         """
         clock = Clock()
-        image = prepare_image(rgb, self.config)
-        ids = self.prompter.encode(prompt, image.tokens)
+        key = fingerprint(rgb)
+        picture = self._frames.find(key) or prepare_image(rgb, self.config)
+        ids = self.prompter.encode(prompt, picture.tokens)
         decoding = self._decoding(prompt, ids, options or AskOptions())
         clock.end("preprocess_ms")
-        self._latest = question = _Question(image, ids, decoding, clock)
+        self._latest = question = _Question(key, picture, ids, decoding, clock)
         clock.stop()
         return self._answer(question, Writing(self.prompter.tokenizer, rgb.shape[1::-1]))
 
@@ -68,6 +78,7 @@ class Predictor:
     def close(self) -> None:
         """Frees the engine; the predictor is not used afterwards."""
         self._latest = None
+        self._frames.clear()
         self.runtime.close()
 
     def _room(self, prompt_tokens: int, options: AskOptions) -> int:
@@ -110,10 +121,15 @@ class Predictor:
     def _read(self, question: _Question) -> Floats:
         """Lets the runtime read picture and prompt; the logits behind them (V,)."""
         self._check(question)
-        image, ids, clock = question.image, question.ids, question.clock
-        features = self.runtime.encode(image.crops, image.masks, image.index, len(ids))
-        clock.end("vision_ms")
-        logits = self.runtime.prefill(ids, features)
+        picture, ids, clock = question.picture, question.ids, question.clock
+        seen = 1 + len(picture.tokens)  # BOS and picture come first
+        if isinstance(picture, Seen):
+            logits = self.runtime.prefill(ids[seen:], None, picture.rows)
+        else:
+            features = self.runtime.encode(picture.crops, picture.masks, picture.index, len(ids))
+            clock.end("vision_ms")
+            logits = self.runtime.prefill(ids, features)
+            self._frames.keep(question.key, Seen(picture.tokens, self.runtime.save(seen)))
         clock.end("prefill_ms")
         return logits
 
@@ -136,7 +152,8 @@ class Predictor:
 class _Question:
     """A question on its way."""
 
-    image: ImageInputs
+    key: bytes  # the picture's fingerprint
+    picture: ImageInputs | Seen
     ids: Ints  # (T,)
     decoding: Decoding
     clock: Clock

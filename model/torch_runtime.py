@@ -46,9 +46,14 @@ class TorchRuntime:
         return result
 
     @torch.inference_mode()
-    def prefill(self, ids: Ints, features: Floats | None) -> Floats:
-        """Forgets the last prompt and reads a new one: (T,), (T, D) -> logits (V,)."""
+    def prefill(self, ids: Ints, features: Floats | None, behind: Tensor | None = None) -> Floats:
+        """Forgets the last prompt and reads a new one: (T,), (T, D) -> logits (V,).
+
+        behind: what `save` returned of tokens that come before
+        """
         self.cache = self._new_cache()
+        if behind is not None:
+            self._restore(behind)
         added = None if features is None else self._tensor(features)
         logits: Floats = self._read(ids, added, 1)[0]
         return logits
@@ -63,6 +68,11 @@ class TorchRuntime:
         assert length <= self.cache.length, (length, self.cache.length)
         self.cache.length = length
 
+    def save(self, length: int) -> Tensor:
+        """The first rows of all keys and values, copied: (2, layers, 1, K, length, head)."""
+        assert length <= self.cache.length, (length, self.cache.length)
+        return torch.stack([self.cache.keys[..., :length, :], self.cache.values[..., :length, :]])
+
     def close(self) -> None:
         """Nothing outlives the object."""
 
@@ -71,6 +81,11 @@ class TorchRuntime:
         hidden = self.model.hidden_states(torch.from_numpy(ids)[None], features, cache=self.cache)
         logits: Floats = self.model.transformer.ff_out(hidden[0, -rows:]).float().numpy()
         return logits
+
+    def _restore(self, saved: Tensor) -> None:
+        length = saved.shape[-2]
+        self.cache.append(torch.ones(1, length, dtype=torch.bool, device=saved.device))
+        self.cache.keys[..., :length, :], self.cache.values[..., :length, :] = saved
 
     def _new_cache(self) -> KVCache:
         weight = self.model.transformer.ff_out.weight

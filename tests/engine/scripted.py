@@ -40,9 +40,9 @@ class ScriptedRuntime:
         self.calls.append("encode")
         return np.zeros((tokens, 1), np.float32)
 
-    def prefill(self, ids, features):
+    def prefill(self, ids, features, behind=None):
         self.calls.append("prefill")
-        self._prompt, self._length = len(ids), len(ids)
+        self._prompt = self._length = len(ids) + (0 if behind is None else len(behind))
         return self._logits[0]
 
     def step(self, ids):
@@ -62,6 +62,9 @@ class ScriptedRuntime:
     def rewind(self, length):
         assert self._prompt <= length <= self._length
         self._length = length
+
+    def save(self, length):
+        return np.empty(length)
 
     def close(self):
         self.calls.append("close")
