@@ -7,9 +7,10 @@ T tokens, V vocabulary
 
 from __future__ import annotations
 
+import time
 from collections.abc import Generator, Iterator
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
@@ -57,15 +58,16 @@ class Predictor:
         """Answers piece by piece; the last event is Done. Closing the iterator cancels.
 
         rgb: (H, W, 3) uint8. Raises at once: ValueError for anything else, PromptError for an
-        empty prompt or one that does not fit the engine.
+        empty prompt or one that does not fit the engine. Between tokens: TimeoutError (see
+        AskOptions), RuntimeError when another question was asked meanwhile.
         """
-        clock = Clock()
+        clock, options = Clock(), options or AskOptions()
         key = fingerprint(rgb)
         picture = self._frames.find(key) or prepare_image(rgb, self.config)
         ids = self.prompter.encode(prompt, picture.tokens)
-        decoding = self._decoding(prompt, ids, options or AskOptions())
+        decoding = self._decoding(prompt, ids, options)
         clock.end("preprocess_ms")
-        self._latest = question = _Question(key, picture, ids, decoding, clock)
+        self._latest = question = _Question(key, picture, ids, options, decoding, clock)
         clock.stop()
         return self._answer(question, Writing(self.prompter.tokenizer, rgb.shape[1::-1]))
 
@@ -109,6 +111,8 @@ class Predictor:
                 if isinstance(event, PointFound):
                     clock.first("first_point_ms")
                 yield event
+            if writing.points == question.options.max_points:
+                break
         yield from writing.finish()
         clock.end("decode_ms")
         clock.first("total_ms")
@@ -128,14 +132,19 @@ class Predictor:
         else:
             features = self.runtime.encode(picture.crops, picture.masks, picture.index, len(ids))
             clock.end("vision_ms")
+            self._check(question)
             logits = self.runtime.prefill(ids, features)
             self._frames.keep(question.key, Seen(picture.tokens, self.runtime.save(seen)))
         clock.end("prefill_ms")
         return logits
 
     def _check(self, question: _Question) -> None:
+        """Raises when the answer must not go on."""
         if self._latest is not question:
             raise RuntimeError("another question was asked before this answer was complete")
+        timeout_s = question.options.timeout_s
+        if timeout_s is not None and time.monotonic() - question.asked_s > timeout_s:
+            raise TimeoutError(f"no complete answer within {timeout_s:g} s")
 
     def _decoding(self, prompt: str, ids: Ints, options: AskOptions) -> Decoding:
         tokenizer = self.prompter.tokenizer
@@ -155,5 +164,7 @@ class _Question:
     key: bytes  # the picture's fingerprint
     picture: ImageInputs | Seen
     ids: Ints  # (T,)
+    options: AskOptions
     decoding: Decoding
     clock: Clock
+    asked_s: float = field(default_factory=time.monotonic)

@@ -17,14 +17,21 @@ class AskOptions:
     max_new_tokens: the published generation length
     draft:          guess what the markup forces and the question repeats, and verify it several
                     tokens a pass: the same answer in fewer passes
+    max_points:     end the answer as soon as so many points are known: its text is then the
+                    beginning of the whole one, and stops before their label
+    timeout_s:      from the question to the whole answer; TimeoutError when it is over
     """
 
     max_new_tokens: int = 200
     draft: bool = True
+    max_points: int | None = None
+    timeout_s: float | None = None
 
     def __post_init__(self) -> None:
         if self.max_new_tokens < 1:
             raise ValueError(f"max_new_tokens is {self.max_new_tokens}: wanted at least 1")
+        if self.max_points is not None and self.max_points < 1:
+            raise ValueError(f"max_points is {self.max_points}: wanted at least 1, or None")
 
 
 @dataclass(frozen=True)

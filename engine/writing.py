@@ -35,6 +35,10 @@ class Writing:
         return len(self._ends)
 
     @property
+    def points(self) -> int:
+        return len(self._found)
+
+    @property
     def text(self) -> str:
         """The words without the space that every answer starts with."""
         return "".join(self._pieces).removeprefix(" ")

@@ -70,14 +70,16 @@ class ScriptedRuntime:
         self.calls.append("close")
 
 
-def scripted(text: str, tokenizer: Tokenizer | None = None, **settings) -> Predictor:
+def scripted(
+    text: str, tokenizer: Tokenizer | None = None, frame_bytes: int = 1 << 20, **settings
+) -> Predictor:
     """A predictor whose model answers `text` and stops."""
     tokenizer = tokenizer or byte_tokenizer()
     config = config_for(tokenizer)
     prompter = Prompter(tokenizer, config)
     tokens = [*prompter.text_ids(text), prompter.bos]
     runtime = ScriptedRuntime(tokens, config.decoder.vocab_size, **settings)
-    return Predictor(runtime, prompter, config, model_id="scripted")
+    return Predictor(runtime, prompter, config, model_id="scripted", frame_bytes=frame_bytes)
 
 
 @cache

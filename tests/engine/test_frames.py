@@ -64,8 +64,7 @@ def test_a_second_question_needs_no_vision_and_no_picture_tokens():
 
 
 def test_without_room_every_question_looks_again():
-    predictor = scripted(ONE)
-    predictor._frames = Frames(0)
+    predictor = scripted(ONE, frame_bytes=0)
     predictor.ask(RGB, "Where?")
     predictor.ask(RGB, "Where?")
     assert predictor.runtime.calls.count("encode") == 2

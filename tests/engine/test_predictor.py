@@ -124,6 +124,40 @@ def test_a_prompt_that_does_not_fit_names_both_numbers():
         scripted("", capacity=400).stream(RGB, "word " * 100)
 
 
+@pytest.mark.parametrize("draft", [True, False])
+@pytest.mark.parametrize(
+    "text",
+    [
+        ONE,
+        ' Two: <points x1="1.0" y1="2.0" x2="3.5" y2="4.5" x3="5.0" y3="6.0" alt="a">a</points>',
+    ],
+)
+def test_an_answer_may_stop_at_its_last_wanted_point(text, draft):
+    whole = scripted(text).ask(RGB, "Where?")
+    for wanted in (1, 2):
+        predictor = scripted(text)
+        options = AskOptions(max_points=wanted, draft=draft)
+        answer = predictor.ask(RGB, "Where?", options)
+        assert whole.text.startswith(answer.text)
+        assert [found.pixel for found in answer.found] == [
+            found.pixel for found in whole.found[:wanted]
+        ]
+        if wanted <= len(whole.found):
+            assert answer.text.endswith(f'{answer.points[-1].y}"')
+            assert answer.usage.passes < whole.usage.passes or not draft
+
+
+def test_an_answer_ends_at_its_deadline():
+    predictor = scripted(ONE)
+    stream = predictor.stream(RGB, "Where?", AskOptions(timeout_s=0.5))
+    next(stream)
+    time.sleep(0.6)
+    with pytest.raises(TimeoutError, match=r"within 0\.5 s"):
+        list(stream)
+    assert predictor.runtime.calls == ["encode", "prefill"]
+    assert predictor.ask(RGB, "Where?", AskOptions(timeout_s=60)).points
+
+
 def test_closing_the_stream_stops_decoding():
     predictor = scripted(ONE)
     stream = predictor.stream(RGB, "Where?")
@@ -167,6 +201,8 @@ def test_numbers_that_overflow_are_an_error_and_no_answer():
 def test_no_tokens_at_all_cannot_be_asked_for():
     with pytest.raises(ValueError, match="max_new_tokens is 0"):
         AskOptions(max_new_tokens=0)
+    with pytest.raises(ValueError, match="max_points is 0"):
+        AskOptions(max_points=0)
 
 
 @pytest.mark.parametrize("shape", [(300, 400), (90, 500), (480, 200)])
