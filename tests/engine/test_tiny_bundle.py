@@ -12,6 +12,7 @@ from molmo_engine.build import build_plan
 from molmo_engine.bundle import Bundle
 from molmo_engine.ort_runtime import OrtRuntime, best_dialect
 from molmo_engine.predictor import Predictor
+from molmo_engine.records import AskOptions
 from molmo_engine.verify import verify_bundle
 from molmo_model.torch_runtime import TorchRuntime
 from molmo_sim.questions import questions_about
@@ -37,33 +38,64 @@ def questions():
     return asked
 
 
-def answers(runtime, questions):
+def answers(runtime, questions, draft):
     loaded = molmo_engine.load(BUNDLE, threads=1)
     predictor = Predictor(runtime, loaded.prompter, loaded.config, model_id="tiny")
-    return [predictor.ask(rgb, prompt) for rgb, prompt in questions]
+    options = AskOptions(draft=draft)
+    return [predictor.ask(rgb, prompt, options) for rgb, prompt in questions]
 
 
 @pytest.fixture(scope="module")
 def expected(questions):
-    """What torch answers."""
-    return answers(TorchRuntime.from_checkpoint(CHECKPOINT), questions)
+    """What torch answers, token by token."""
+    return answers(TorchRuntime.from_checkpoint(CHECKPOINT), questions, draft=False)
 
 
 def test_the_questions_are_about_things_that_are_there(expected):
     assert sum(len(answer.points) for answer in expected) > len(SCENES) / 2
 
 
+def check_same(found, wanted):
+    assert found.text == wanted.text
+    assert found.usage.answer_tokens == wanted.usage.answer_tokens
+    assert found.points == wanted.points
+    for one, other in zip(found.found, wanted.found, strict=True):
+        assert one.pixel == other.pixel
+        assert one.confidence == pytest.approx(other.confidence, abs=1e-3)
+
+
+@pytest.mark.parametrize("draft", [False, True])
 @pytest.mark.parametrize("dialect", ["native", "compat"])
-def test_every_token_is_that_of_torch_on_fifty_scenes(dialect, questions, expected):
+def test_every_token_is_that_of_torch_on_fifty_scenes(dialect, draft, questions, expected):
     if dialect == "native" and best_dialect() != "native":
         pytest.skip("this onnxruntime is too old for the native dialect")
     runtime = OrtRuntime(Bundle.open(BUNDLE), threads=1, dialect=dialect)
-    for answer, wanted in zip(answers(runtime, questions), expected, strict=True):
-        assert answer.text == wanted.text
-        assert answer.usage == wanted.usage
-        assert answer.points == wanted.points
-        for one, other in zip(answer.found, wanted.found, strict=True):
-            assert one.confidence == pytest.approx(other.confidence, abs=1e-3)
+    for answer, wanted in zip(answers(runtime, questions, draft), expected, strict=True):
+        check_same(answer, wanted)
+
+
+def test_torch_guesses_ahead_as_losslessly(questions, expected):
+    found = answers(TorchRuntime.from_checkpoint(CHECKPOINT), questions, draft=True)
+    for answer, wanted in zip(found, expected, strict=True):
+        check_same(answer, wanted)
+
+
+def test_guessing_ahead_changes_no_answer_on_five_hundred_scenes():
+    predictor = molmo_engine.load(BUNDLE, threads=1)
+    renderer = open_renderer()
+    passes, greedy = 0, 0
+    for seed in range(90_000, 90_500):
+        scene = sample_scene(seed)
+        frame = renderer.render(scene)
+        candidates = questions_about(scene, frame, np.random.default_rng(seed))
+        question = candidates[seed % len(candidates)]
+        plain = predictor.ask(frame.rgb, question.prompt, AskOptions(draft=False))
+        drafted = predictor.ask(frame.rgb, question.prompt)
+        check_same(drafted, plain)
+        if question.kind == "point" and len(plain.points) == 1:
+            passes, greedy = passes + drafted.usage.passes, greedy + plain.usage.passes
+    renderer.close()
+    assert 0 < passes <= 0.4 * greedy
 
 
 def test_the_bundle_is_made_of_the_checkpoint_beside_it():
