@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from bundles import tiny_bundle, tiny_checkpoint
+from bundles import golden_bundle
+from recipes import GOLDEN
 from scripted import ONE, RGB, scripted, word_tokenizer
 from tiny import byte_tokenizer
 
@@ -17,6 +18,7 @@ from molmo_engine.runtime import Runtime
 from molmo_model.points import Point, format_count, format_points
 from molmo_model.torch_runtime import TorchRuntime
 
+KINDS = ["native", "compat", "torch"] if best_dialect() == "native" else ["compat", "torch"]
 CUBE = ' <point x="25.0" y="50.5" alt="red cube">red cube</point>'
 PAIRS = [Point(7.3, 100.0), Point(12.5, 0.4), Point(88.1, 9.9)]
 TEXTS = (
@@ -119,11 +121,10 @@ class Noisy:
         return np.where(self.rng.random(len(true)) < 0.8, true, wrong).tolist()
 
 
-def runtimes() -> list[Runtime]:
-    bundle = Bundle.open(tiny_bundle())
-    dialects = ["native", "compat"] if best_dialect() == "native" else ["compat"]
-    engines = [OrtRuntime(bundle, threads=1, dialect=dialect) for dialect in dialects]
-    return [*engines, TorchRuntime.from_checkpoint(tiny_checkpoint())]
+def runtime_of(variant, kind) -> Runtime:
+    if kind == "torch":
+        return TorchRuntime.from_checkpoint(GOLDEN / variant)
+    return OrtRuntime(Bundle.open(golden_bundle(variant=variant)), threads=1, dialect=kind)
 
 
 def decode(runtime, prompt, drafter=None):
@@ -134,13 +135,15 @@ def decode(runtime, prompt, drafter=None):
     return [c.token for c in chosen], [c.probability for c in chosen], decoding.passes
 
 
-@pytest.mark.parametrize("runtime", runtimes(), ids=lambda runtime: runtime.name)
-def test_every_runtime_forgets_wrong_guesses(runtime):
-    for seed in range(5):
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("variant", ["tiny-qwen2", "tiny-olmo", "tiny-moe"])
+def test_every_runtime_forgets_wrong_guesses(variant, kind):
+    runtime = runtime_of(variant, kind)
+    for seed in range(3):
         prompt = np.random.default_rng(seed).integers(0, 250, 9 + seed)
         plain, sure, passes = decode(runtime, prompt)
         assert passes == len(plain) == 40
         drafted, drafted_sure, fewer = decode(runtime, prompt, Noisy(plain, seed))
         assert drafted == plain
-        assert drafted_sure == pytest.approx(sure, rel=1e-4)
+        assert drafted_sure == pytest.approx(sure, rel=1e-3)
         assert fewer < 0.6 * passes
