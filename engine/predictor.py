@@ -141,7 +141,10 @@ class Predictor:
     def _check(self, question: _Question) -> None:
         """Raises when the answer must not go on."""
         if self._latest is not question:
-            raise RuntimeError("another question was asked before this answer was complete")
+            raise RuntimeError(
+                "another question was asked, or the predictor closed, before this answer was "
+                "complete"
+            )
         timeout_s = question.options.timeout_s
         if timeout_s is not None and time.monotonic() - question.asked_s > timeout_s:
             raise TimeoutError(f"no complete answer within {timeout_s:g} s")
