@@ -15,6 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from molmo_engine.drafting import Drafter
+from molmo_engine.markup import Markup
 from molmo_engine.runtime import STEP, Floats, Runtime
 
 
@@ -34,6 +35,7 @@ class Decoding:
     limit:   the most tokens that the answer may have
     stop:    ids that end it
     drafter: guesses what comes; None = token by token
+    markup:  what tokens may stand; None = all
     """
 
     runtime: Runtime
@@ -41,6 +43,7 @@ class Decoding:
     limit: int
     stop: frozenset[int]
     drafter: Drafter | None = None
+    markup: Markup | None = None
     passes: int = 1  # of the decoder, the prompt's included
 
     def tokens(self, logits: Floats, check: Callable[[], None]) -> Iterator[Chosen]:
@@ -79,10 +82,11 @@ class Decoding:
         """
         chosen = []
         for row, draft in zip(rows, [*drafts, None], strict=True):
-            token = int(row.argmax())
+            token = int(row.argmax()) if self.markup is None else self.markup.choose(row)
             chosen.append(Chosen(token, _probability(row, token)))
-            if self.drafter is not None:
-                self.drafter.add(token)
+            for listener in (self.drafter, self.markup):
+                if listener is not None:
+                    listener.add(token)
             if token != draft or token in self.stop:
                 break
         return chosen
@@ -90,10 +94,10 @@ class Decoding:
 
 def _probability(logits: Floats, token: int) -> float:
     """The softmax (V,) at one token; raises when the engine's numbers are not finite."""
-    top = logits[token]
+    top = logits.max()
     if not np.isfinite(top):
         raise FloatingPointError(
             "the engine computed no finite numbers: the activations do not fit its precision; "
             "export the model with precision='fp32'"
         )
-    return 1.0 / float(np.exp(logits - top).sum())
+    return float(np.exp(logits[token] - top) / np.exp(logits - top).sum())

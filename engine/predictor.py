@@ -19,6 +19,7 @@ from molmo_engine.clock import Clock
 from molmo_engine.decoding import Decoding
 from molmo_engine.drafting import Drafter
 from molmo_engine.frames import MOST_BYTES, Frames, Seen, fingerprint
+from molmo_engine.markup import Markup
 from molmo_engine.records import Answer, AskOptions, Done, Event, PointFound, Timings, Usage
 from molmo_engine.runtime import Floats, Ints, Runtime
 from molmo_engine.writing import Writing
@@ -150,13 +151,14 @@ class Predictor:
             raise TimeoutError(f"no complete answer within {timeout_s:g} s")
 
     def _decoding(self, prompt: str, ids: Ints, options: AskOptions) -> Decoding:
-        tokenizer = self.prompter.tokenizer
+        tokenizer, stop = self.prompter.tokenizer, self.prompter.stop_ids
         return Decoding(
             runtime=self.runtime,
             prompt=len(ids),
             limit=self._room(len(ids), options),
-            stop=self.prompter.stop_ids,
+            stop=stop,
             drafter=Drafter(tokenizer, prompt) if options.draft else None,
+            markup=Markup(tokenizer, stop) if options.well_formed else None,
         )
 
 

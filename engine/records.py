@@ -17,6 +17,7 @@ class AskOptions:
     max_new_tokens: the published generation length
     draft:          guess what the markup forces and the question repeats, and verify it several
                     tokens a pass: the same answer in fewer passes
+    well_formed:    let nothing but whole point markup stand in tags, see markup.py
     max_points:     end the answer as soon as so many points are known: its text is then the
                     beginning of the whole one, and stops before their label
     timeout_s:      from the question to the whole answer; TimeoutError when it is over
@@ -24,6 +25,7 @@ class AskOptions:
 
     max_new_tokens: int = 200
     draft: bool = True
+    well_formed: bool = False
     max_points: int | None = None
     timeout_s: float | None = None
 

@@ -1,7 +1,7 @@
 """The seam between decoding (written once) and what computes: ONNX Runtime, TensorRT, torch.
 
 A runtime holds one decoder cache and how many tokens of it stand. It knows nothing of text,
-points or stopping. Logits are valid until the next call.
+points or stopping. Logits are valid until the next prefill or step.
 
 C crops, P patches per crop, Q pooled patches per crop, T or n tokens, D width, V vocabulary
 """
