@@ -16,6 +16,7 @@ from molmo_engine.ort_runtime import OrtRuntime, best_dialect
 from molmo_engine.records import AskOptions
 from molmo_engine.runtime import Runtime
 from molmo_model.points import Point, format_count, format_points
+from molmo_model.text import load_tokenizer
 from molmo_model.torch_runtime import TorchRuntime
 
 KINDS = ["native", "compat", "torch"] if best_dialect() == "native" else ["compat", "torch"]
@@ -73,6 +74,15 @@ def test_a_point_takes_a_third_of_the_passes(prompt):
     predictor = scripted(CUBE, word_tokenizer())
     plain = predictor.ask(RGB, prompt, AskOptions(draft=False)).usage.passes
     assert (predictor.ask(RGB, prompt).usage.passes, plain) == (9, 27)
+
+
+@pytest.mark.parametrize(("name", "passes"), [("molmo-7b-d", (9, 27)), ("molmoe-1b", (7, 25))])
+def test_published_tokenizers_spell_what_is_guessed(name, passes, test_data):
+    predictor = scripted(CUBE, load_tokenizer(test_data / "published" / name))
+    plain = predictor.ask(RGB, "Point to the red cube.", AskOptions(draft=False))
+    drafted = predictor.ask(RGB, "Point to the red cube.")
+    assert drafted.found == plain.found
+    assert (drafted.usage.passes, plain.usage.passes) == passes
 
 
 def test_several_points_take_less_than_half_of_the_passes():
