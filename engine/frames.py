@@ -64,5 +64,5 @@ class Frames:
 def fingerprint(rgb: npt.NDArray[np.uint8]) -> bytes:
     """The same for equal pictures and only for them: (H, W, 3) -> 32 bytes."""
     digest = hashlib.sha256(f"{rgb.shape} {rgb.dtype}".encode())
-    digest.update(np.ascontiguousarray(rgb))
+    digest.update(np.ascontiguousarray(rgb).data)
     return digest.digest()
