@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import signal
 import sys
+import time
 from dataclasses import replace
 from threading import Event, Thread
 
@@ -37,6 +38,8 @@ from molmo_ros.parameters import ParameterError, Parameters
 from molmo_ros.worker import InFlight, Worker
 
 THREADS = 4  # one waits for the answer, one for a transition, two are free for everything else
+
+LAST_WORDS_S = 0.5  # the executor has yet to send the result of the goal that close() ended
 
 SUCCESS, FAILURE = TransitionCallbackReturn.SUCCESS, TransitionCallbackReturn.FAILURE
 
@@ -225,6 +228,7 @@ def spin_until_signal(node: MolmoNode) -> int:
     thread.start()
     ended.wait()
     node.close()
+    time.sleep(LAST_WORDS_S)
     executor.shutdown()
     thread.join()
     return 0 if received else 1
