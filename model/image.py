@@ -79,7 +79,8 @@ def _cut(
 ) -> tuple[Floats, Floats]:
     """Crops and masks. Normalising is a gain in the resize and an offset in the copy to a crop."""
     mean, std = np.array(crops.mean, np.float32), np.array(crops.std, np.float32)
-    gain, black = 1 / (255 * std), np.tile(-mean / std, crops.patch**2)
+    gain = (1 / (255 * std)).astype(np.float32)
+    black = np.tile(-mean / std, crops.patch**2)
     side, own = crops.patches_per_side, crops.window_px // crops.patch
     count = 1 + tiles[0] * tiles[1]
     pixels = np.empty((count, side, side, crops.patch_values), np.float32)
