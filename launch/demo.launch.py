@@ -37,7 +37,7 @@ def generate_launch_description():
     return LaunchDescription(
         [
             DeclareLaunchArgument(
-                "seed", default_value="25", description="another seed, another table"
+                "seed", default_value="37", description="another seed, another table"
             ),
             DeclareLaunchArgument(
                 "output", default_value="demo_output", description="folder for annotated pictures"

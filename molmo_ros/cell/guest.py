@@ -23,7 +23,7 @@ from molmo_ros.ending import Ending
 from molmo_ros.geometry import Status
 from molmo_ros.msg import Answer, Waypoint
 
-SEED = 25  # a red cube, two spheres and three other things
+SEED = 37  # a red cube and four red spheres
 START_S = 60.0  # for the nodes to come up on a slow machine
 ANSWER_S = 30.0
 

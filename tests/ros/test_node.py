@@ -25,7 +25,7 @@ SIZE = (320, 240)
 def scene() -> tuple[Shot, str, tuple[float, float]]:
     """A rendered table, a request to point to one thing on it, and the pixel that is meant."""
     renderer = open_renderer(*SIZE)
-    table = sample_scene(13)
+    table = sample_scene(11)
     frame = renderer.render(table)
     renderer.close()
     questions = questions_about(table, frame, np.random.default_rng(0))
