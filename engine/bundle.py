@@ -53,7 +53,7 @@ class Manifest:
     """What a bundle says of itself."""
 
     model_id: str
-    precision: str  # of weights and caches: "fp32" or "fp16"
+    precision: str  # of weights and caches, one of export_rounding.PRECISIONS
     capacity: int  # rows of the decoder cache
     graphs: tuple[GraphSpec, ...]
     files: Mapping[str, str]  # name -> sha256

@@ -12,8 +12,6 @@ import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
-import numpy as np
-
 from molmo_engine.bundle import (
     CONFIG,
     EMBEDDING,
@@ -27,6 +25,7 @@ from molmo_engine.bundle import (
 from molmo_engine.export_decoder import write_decoder
 from molmo_engine.export_experts import Mixing
 from molmo_engine.export_ops import Compat, Dialect, Native
+from molmo_engine.export_rounding import PRECISIONS
 from molmo_engine.export_vision import write_vision
 from molmo_engine.export_weights import ExportError, Source, WeightFile, joined
 from molmo_engine.verify import Verdict, verify_bundle
@@ -34,7 +33,6 @@ from molmo_model.config import CropConfig, MolmoConfig
 from molmo_model.text import Prompter, load_tokenizer
 from molmo_model.weights import load_model
 
-PRECISIONS = {"fp32": np.float32, "fp16": np.float16}
 TEXT_ROOM = 1024  # tokens kept for question and answer beside the largest picture
 CAPACITY_STEP = 256
 TOKENIZERS = ("tokenizer.json", "vocab.json")  # what a checkpoint may have
@@ -48,7 +46,8 @@ def export_bundle(
 ) -> Verdict:
     """Writes `bundle_dir`, replacing a bundle that is there; returns how close it is to torch.
 
-    precision: of weights and caches, "fp32" or "fp16"
+    precision: one of PRECISIONS: "fp32" or "fp16" of weights and caches; "int8" or "int4" of the
+               decoder's matrices beside fp16, "int8-fp32" or "int4-fp32" beside fp32
     capacity:  rows of the decoder cache, static in the graph; None = what the config can need
 
     Raises ExportError for what cannot be exported as asked, and VerifyError when the graphs
@@ -116,7 +115,7 @@ def _write(
     _copy_tokenizer(checkpoint, bundle, config)
     config.to_json(bundle / CONFIG)
     table = [tensors[f"transformer.wte.{name}"] for name in ("embedding", "new_embedding")]
-    embedding = WeightFile(PRECISIONS[precision])
+    embedding = WeightFile(PRECISIONS[precision].dtype)
     embedding.add("embedding", joined(table))
     embedding.write(bundle / EMBEDDING)
     graphs = _write_graphs(bundle, tensors, config, precision, capacity)
@@ -142,7 +141,7 @@ def _copy_tokenizer(checkpoint: Path, bundle: Path, config: MolmoConfig) -> None
 def _write_graphs(
     bundle: Path, tensors: Mapping[str, Source], config: MolmoConfig, precision: str, capacity: int
 ) -> tuple[GraphSpec, ...]:
-    weights = WeightFile(PRECISIONS[precision])
+    weights = WeightFile(PRECISIONS[precision].dtype)
     graphs: list[Dialect] = []
     # With experts a prompt has a graph of its own: it needs them all.
     decoders = {"decoder": Mixing.CHOSEN}
@@ -152,11 +151,11 @@ def _write_graphs(
         graphs.append(dialect("vision", weights))
         write_vision(graphs[-1], tensors, config)
         for part, mixing in decoders.items():
-            graphs.append(dialect(part, weights))
+            graphs.append(dialect(part, weights, PRECISIONS[precision].rounding))
             write_decoder(graphs[-1], tensors, config.decoder, capacity, mixing)
     spans = weights.write(bundle / WEIGHTS)
     for graph in graphs:
-        graph.save(bundle / _file(graph), graph.opset, WEIGHTS, spans)
+        graph.save(bundle / _file(graph), WEIGHTS, spans)
     return tuple(
         GraphSpec(
             file=_file(graph),

@@ -141,7 +141,7 @@ class _Block:
 def _head(g: Dialect, w: Mapping[str, Source], config: DecoderConfig, x: str) -> None:
     """Logits in fp32 and greedy tokens of the rows asked for: (1, R, D) -> (R, V), (R,)."""
     x = g.rms_norm(x, g.weight("decoder.norm", w["ln_f.weight"]), config.norm_eps)
-    logits = g.linear(x, "decoder.head", w["ff_out.weight"].T)
+    logits = g.linear(x, "decoder.head", w["ff_out.weight"].T, exact=True)
     logits = g.op("Reshape", logits, g.ints(-1, config.embedding_size))
     logits = logits if g.dtype == np.float32 else g.cast(logits, np.float32)
     tokens = g.op("ArgMax", logits, axis=-1, keepdims=0)

@@ -42,8 +42,8 @@ def mix_experts(
     # As in the dense MLP: the first half goes up, the second half gates it.
     ups = [joined([weights[f"{e}.{part}_proj.weight"] for part in ("up", "gate")]) for e in mlps]
     downs = [weights[f"{e}.down_proj.weight"] for e in mlps]
-    up = g.weight(f"{name}.experts.up", stacked(ups).T)  # (E, D, 2 * M)
-    down = g.weight(f"{name}.experts.down", stacked(downs).T)  # (E, M, D)
+    up = g.matrix(f"{name}.experts.up", stacked(ups).T)  # (E, D, 2 * M)
+    down = g.matrix(f"{name}.experts.down", stacked(downs).T)  # (E, M, D)
     hidden, width = downs[0].shape[1], downs[0].shape[0]
     shares, chosen = _route(g, name, weights["gate.weight"], config, x)
     if mixing is Mixing.ALL:
@@ -57,7 +57,7 @@ def _route(g: Dialect, name: str, gate: Source, config: ExpertsConfig, x: str) -
 
     The softmax runs in fp32 over all experts, before choosing; nothing is renormalised.
     """
-    logits = g.linear(x, f"{name}.gate", gate.T)
+    logits = g.linear(x, f"{name}.gate", gate.T, exact=True)
     logits = logits if g.dtype == np.float32 else g.cast(logits, np.float32)
     shares, chosen = g.ops(
         "TopK", 2, g.op("Softmax", logits, axis=-1), g.ints(config.chosen), axis=-1

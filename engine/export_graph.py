@@ -18,9 +18,12 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from molmo_engine.bundle import TensorSpec
+from molmo_engine.export_rounding import Rounding, rounded
 from molmo_engine.export_weights import Source, Spans, WeightFile
 
 Shape = Sequence[int | str]  # a word is a dynamic dimension
+HALF_SCALES_SINCE, BLOCKS_SINCE = 19, 21  # opsets of DequantizeLinear: fp16, a scale per block
+_INTEGERS = {8: (TensorProto.INT8, np.int8), 4: (TensorProto.INT4, np.uint8)}  # bits -> types
 
 
 class Graph:
@@ -28,12 +31,17 @@ class Graph:
 
     Asking twice for the same operation gives the same tensor: what all layers share is
     computed once.
+
+    rounding: of its matrices; None keeps them as they are
     """
 
-    def __init__(self, name: str, weights: WeightFile) -> None:
+    opset: int
+
+    def __init__(self, name: str, weights: WeightFile, rounding: Rounding | None = None) -> None:
         self.name = name
         self.weights = weights
         self.dtype = weights.dtype
+        self.rounding = rounding
         self._nodes: list[onnx.NodeProto] = []
         self._made: dict[str, list[str]] = {}
         self._tensors: dict[str, onnx.TensorProto] = {}
@@ -70,6 +78,25 @@ class Graph:
         self.weights.add(name, source)
         return self._external(name, source.shape, helper.np_dtype_to_tensor_dtype(self.dtype))
 
+    def matrix(self, name: str, source: Source) -> str:
+        """A weight (..., in, out), or a stack of them, rounded if this graph rounds."""
+        if self.rounding is None:
+            return self.weight(name, source)
+        integers, scales = rounded(source, self.rounding, self.dtype)
+        self.weights.add(f"{name}.scales", scales)
+        kind, stored = _INTEGERS[self.rounding.bits]
+        self.weights.add(name, integers, stored)
+        tensor = self._external(name, source.shape, kind)
+        own = helper.np_dtype_to_tensor_dtype(self.dtype)
+        scale = self._external(f"{name}.scales", scales.shape, own)
+        if len(scales.shape) == 1:
+            self.opset = max(self.opset, HALF_SCALES_SINCE)
+            return self.op("DequantizeLinear", tensor, scale, axis=1)
+        self.opset = max(self.opset, BLOCKS_SINCE)
+        rows, groups = source.shape[-2], scales.shape[-2]
+        axis = len(source.shape) - 2
+        return self.op("DequantizeLinear", tensor, scale, axis=axis, block_size=rows // groups)
+
     def _external(self, name: str, shape: Sequence[int], kind: int) -> str:
         """Declares a tensor of the weight file by its ONNX type."""
         if name not in self._tensors:
@@ -89,7 +116,7 @@ class Graph:
         """A constant shape or list of axes."""
         return self.constant(values, np.int64)
 
-    def save(self, path: Path, opset: int, weights: str, spans: Spans) -> None:
+    def save(self, path: Path, weights: str, spans: Spans) -> None:
         """Writes the graph; `weights` is the name of the weight file beside it."""
         for tensor in self._tensors.values():
             if tensor.data_location == TensorProto.EXTERNAL:
@@ -103,7 +130,7 @@ class Graph:
             [_value(spec) for spec in self.outputs],
             list(self._tensors.values()),
         )
-        opsets = [helper.make_opsetid("", opset)]
+        opsets = [helper.make_opsetid("", self.opset)]
         version = helper.find_min_ir_version_for(opsets)
         model = helper.make_model(graph, opset_imports=opsets, ir_version=version)
         path.write_bytes(model.SerializeToString(deterministic=True))

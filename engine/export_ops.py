@@ -26,7 +26,6 @@ class Dialect(Graph, ABC):
     """A graph that can say what a transformer needs."""
 
     dialect: ClassVar[str]
-    opset: ClassVar[int]
 
     @abstractmethod
     def rms_norm(self, x: str, scale: str, eps: float) -> str:
@@ -60,9 +59,15 @@ class Dialect(Graph, ABC):
         mixed = self.op("MatMul", self.op("Softmax", scores, axis=-1), v)
         return self.op("Reshape", mixed, self.ints(0, query, -1, width)) if query > key else mixed
 
-    def linear(self, x: str, name: str, weight: Source, bias: Source | None = None) -> str:
-        """Applies weight (in, out), the layout that quantisation keeps, and bias."""
-        y = self.op("MatMul", x, self.weight(f"{name}.weight", weight))
+    def linear(
+        self, x: str, name: str, weight: Source, bias: Source | None = None, exact: bool = False
+    ) -> str:
+        """Applies weight (in, out), the layout that rounding keeps, and bias.
+
+        exact: never rounded
+        """
+        kept = self.weight if exact else self.matrix
+        y = self.op("MatMul", x, kept(f"{name}.weight", weight))
         return y if bias is None else self.op("Add", y, self.weight(f"{name}.bias", bias))
 
     def layer_norm(self, x: str, name: str, weight: Source, bias: Source, eps: float) -> str:

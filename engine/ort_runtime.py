@@ -37,19 +37,24 @@ class OrtRuntime:
 
     threads: for the operators; 0 = one per physical core
     dialect: "native" or "compat"; None = the best one here
+    exact:   multiply by rounded weights in fp32; otherwise ONNX Runtime rounds what meets them
+             to 8 bits as well, which is faster
     """
 
-    def __init__(self, bundle: Bundle, threads: int = 0, dialect: str | None = None) -> None:
+    def __init__(
+        self, bundle: Bundle, threads: int = 0, dialect: str | None = None, exact: bool = False
+    ) -> None:
         dialect = dialect or best_dialect()
         precision = bundle.manifest.precision
         self.name = f"onnxruntime {ort.__version__} cpu, {dialect} {precision}"
         self.capacity = bundle.manifest.capacity
         self._embedding = load_file(bundle.path(EMBEDDING))["embedding"]
-        self._vision = _session(bundle, "vision", dialect, threads)
-        self._decoder = _session(bundle, "decoder", dialect, threads)
+        options = _options(threads, exact)
+        self._vision = _session(bundle, "vision", dialect, options)
+        self._decoder = _session(bundle, "decoder", dialect, options)
         # A mixture of experts reads many tokens at once through a graph of its own.
         prompts = "prefill" if bundle.has_part("prefill") else None
-        self._prefill = _session(bundle, prompts, dialect, threads) if prompts else self._decoder
+        self._prefill = _session(bundle, prompts, dialect, options) if prompts else self._decoder
         self._caches = _caches(bundle.graph("decoder", dialect))
         self._length = 0  # tokens in the cache that stand
         self._dirty = 0  # rows of the cache that were written since they were cleared
@@ -159,9 +164,17 @@ class _Pass:
             self.binding.bind_ortvalue_output(f"new_{name}", value)
 
 
-def _session(bundle: Bundle, part: str, dialect: str, threads: int) -> ort.InferenceSession:
+def _options(threads: int, exact: bool) -> ort.SessionOptions:
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads
+    if exact:
+        options.add_session_config_entry("session.qdq_matmulnbits_accuracy_level", "1")
+    return options
+
+
+def _session(
+    bundle: Bundle, part: str, dialect: str, options: ort.SessionOptions
+) -> ort.InferenceSession:
     path = bundle.path(bundle.graph(part, dialect).file)
     return ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
 

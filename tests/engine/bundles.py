@@ -12,6 +12,7 @@ from recipes import GOLDEN
 from tiny import save_checkpoint
 
 from molmo_engine.export import export_bundle
+from molmo_engine.verify import Verdict
 
 
 @cache
@@ -27,12 +28,20 @@ def tiny_bundle(precision: str = "fp32") -> Path:
     return target
 
 
-@cache
 def golden_bundle(precision: str = "fp32", variant: str = "tiny-qwen2") -> Path:
     """A golden checkpoint: the published geometry (12 crops of 336 px), and no tokenizer."""
+    return _golden(precision, variant)[0]
+
+
+def golden_verdict(precision: str, variant: str) -> Verdict:
+    """What exporting that bundle said of it."""
+    return _golden(precision, variant)[1]
+
+
+@cache
+def _golden(precision: str, variant: str) -> tuple[Path, Verdict]:
     target = _folder() / f"{variant}-{precision}"
-    export_bundle(GOLDEN / variant, target, precision)
-    return target
+    return target, export_bundle(GOLDEN / variant, target, precision)
 
 
 @cache

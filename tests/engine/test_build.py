@@ -16,20 +16,25 @@ from molmo_engine.export_operators import TENSORRT_10_3
 trt = pytest.importorskip("tensorrt_rtx", reason="needs TensorRT-RTX: pip install tensorrt_rtx")
 
 
-PARTS = [
-    (variant, part)
-    for variant in ("tiny-qwen2", "tiny-olmo", "tiny-moe")
-    for part in ("vision", "decoder", "prefill")
-    if part == "decoder"
-    or (part == "vision" and variant == "tiny-qwen2")  # the same graph in all
-    or (part == "prefill" and variant == "tiny-moe")
+GRAPHS = [
+    ("tiny-qwen2", "vision", "fp16"),  # the same graph in all
+    *(
+        (variant, part, precision)
+        for variant, part in (
+            ("tiny-qwen2", "decoder"),
+            ("tiny-olmo", "decoder"),
+            ("tiny-moe", "decoder"),
+            ("tiny-moe", "prefill"),
+        )
+        for precision in ("fp16", "int8", "int4")
+    ),
 ]
 
 
 @pytest.mark.parametrize("dialect", ["native", "compat"])
-@pytest.mark.parametrize(("variant", "part"), PARTS)
-def test_tensorrt_builds_the_graph(variant, part, dialect):
-    bundle = Bundle.open(golden_bundle("fp16", variant))
+@pytest.mark.parametrize(("variant", "part", "precision"), GRAPHS)
+def test_tensorrt_builds_the_graph(variant, part, precision, dialect):
+    bundle = Bundle.open(golden_bundle(precision, variant))
     assert len(build_plan(bundle, bundle.graph(part, dialect), "SM120")) > 100_000
 
 
@@ -54,7 +59,7 @@ def test_native_16_bit_graphs_keep_attention_and_cache_as_one_operation_each():
     assert {"RMSNormalization", "RotaryEmbedding"} <= set(kinds)
 
 
-@pytest.mark.parametrize("precision", ["fp32", "fp16"])
+@pytest.mark.parametrize("precision", ["fp32", "fp16", "int8", "int4"])
 @pytest.mark.parametrize("variant", ["tiny-qwen2", "tiny-olmo", "tiny-moe"])
 def test_compat_graphs_stay_within_what_tensorrt_10_3_reads(variant, precision):
     bundle = Bundle.open(golden_bundle(precision, variant))
@@ -62,13 +67,12 @@ def test_compat_graphs_stay_within_what_tensorrt_10_3_reads(variant, precision):
         if graph.dialect == "compat":
             path = bundle.path(graph.file)
             model = onnx.load(path, load_external_data=False)
-            assert [opset.version for opset in model.opset_import] == [18]
-            assert {node.op_type for node in model.graph.node} <= TENSORRT_10_3
-            assert all(
-                attribute.name != "reduction"
-                for node in model.graph.node
-                for attribute in node.attribute
-            )
+            nodes = model.graph.node
+            assert {node.op_type for node in nodes} <= TENSORRT_10_3
+            assert not any(a.name == "reduction" for node in nodes for a in node.attribute)
+            assert [opset.version for opset in model.opset_import] == [graph.opset]
+            blocks = any(a.name == "block_size" for node in nodes for a in node.attribute)
+            assert graph.opset == 21 if blocks else graph.opset <= 20  # 10.3 documents 9 to 20
             onnx.checker.check_model(str(path), full_check=True)
 
 
