@@ -12,7 +12,6 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -100,12 +99,13 @@ def round_to_nearest(
 def round_trip(matrix: Array, rounding: Rounding, group: int, dtype: npt.DTypeLike) -> Array:
     """The matrix that a rounded bundle computes with: (K, N) -> (K, N) fp32."""
     integers, scales = round_to_nearest(matrix, rounding, group, dtype)
-    wide: npt.NDArray[Any] = scales.astype(np.float32).repeat(group, axis=0)
-    return integers * wide
+    wide: npt.NDArray[np.float32] = scales.astype(np.float32).repeat(group, axis=0)
+    return np.multiply(integers, wide, dtype=np.float32)
 
 
 def _packed(integers: npt.NDArray[np.int8]) -> npt.NDArray[np.uint8]:
     """Two integers a byte, as ONNX wants INT4: (..., N) -> (..., N / 2)."""
     nibbles = integers.view(np.uint8) & 15
-    packed: npt.NDArray[np.uint8] = nibbles[..., 0::2] | nibbles[..., 1::2] << 4
+    low, high = nibbles[..., 0::2], nibbles[..., 1::2] << np.uint8(4)
+    packed: npt.NDArray[np.uint8] = np.bitwise_or(low, high, dtype=np.uint8)
     return packed
