@@ -14,6 +14,10 @@ class Precision(str, Enum):
 
     fp32 = "fp32"
     fp16 = "fp16"
+    int8 = "int8"
+    int4 = "int4"
+    int8_fp32 = "int8-fp32"
+    int4_fp32 = "int4-fp32"
 
 
 def export(
@@ -22,7 +26,10 @@ def export(
     ],
     bundle: Annotated[Path, typer.Argument(help="The directory to write.")],
     precision: Annotated[
-        Precision, typer.Option(help="fp16 for GPUs, fp32 for CPUs.")
+        Precision,
+        typer.Option(
+            help="fp16 for GPUs, fp32 for CPUs; int8 and int4 round the decoder's matrices."
+        ),
     ] = Precision.fp16,
     capacity: Annotated[
         int | None,
@@ -43,4 +50,9 @@ def export(
         f"{bundle}: {size / 1e6:.1f} MB, logits within {verdict.logit_error:.1e} of torch's "
         f"({', '.join(verdict.dialects)})"
     )
+    if verdict.rounding_error:
+        typer.echo(
+            f"Rounding moves torch's own logits by {verdict.rounding_error:.1e}; "
+            f"{verdict.rounding_agreement:.0%} of its tokens stay the same"
+        )
     typer.echo(f'Try it: molmo ask PICTURE "Point to the red cube." --bundle {bundle}')
