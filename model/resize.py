@@ -3,8 +3,9 @@
 The filter is the published one, a triangle with half-pixel centres that widens with the downscale
 factor; its centres are rounded to float32 as torch rounds them. A resized line reads few source
 lines, so either axis is a product with a narrow band matrix. It is taken block by block, and BLAS
-does the work: rows first, then columns, which land where their patch keeps them. Knows nothing of
-crops, padding values and normalisation: what lies outside the picture is zero.
+does the work: rows first, then columns, which land where their patch keeps them. The matrices are
+kept: a camera's pictures have one size. Knows nothing of crops, padding values and normalisation:
+what lies outside the picture is zero.
 
 H, W picture, R, C patches in the grid, K source lines that a block reads
 """
@@ -12,6 +13,7 @@ H, W picture, R, C patches in the grid, K source lines that a block reads
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
@@ -59,9 +61,7 @@ def resize_to_patches(
     """
     rows = range(fit.top // patch, -(-(fit.top + fit.height) // patch))  # that see the picture
     columns = range(fit.left // patch, -(-(fit.left + fit.width) // patch))
-    pieces = _pieces(columns, patch)
-    across = _bands(pieces - fit.left, rgb.shape[1], fit.width)
-    spread = _spread_colours(across.weights, gain)
+    across = _column_matrices(rgb.shape[1], fit, columns, patch, tuple(gain.tolist()))
     canvas = np.empty((grid[1], grid[0] * patch, patch * 3), np.float32)  # a patch lies in one
     canvas[: columns.start] = canvas[columns.stop :] = 0
     canvas[:, : rows.start * patch] = canvas[:, rows.stop * patch :] = 0
@@ -69,8 +69,8 @@ def resize_to_patches(
     for first in range(rows.start, rows.stop, step):
         wanted = slice(first * patch, min(first + step, rows.stop) * patch)
         strip = _resize_rows(rgb, wanted, fit)
-        for piece, start, weights in zip(pieces[:, 0], across.starts, spread, strict=True):
-            column, offset = divmod(int(piece), patch)
+        for piece, start, weights in across:
+            column, offset = divmod(piece, patch)
             target = canvas[column, wanted, offset * 3 : offset * 3 + weights.shape[1]]
             np.matmul(strip[:, start * 3 : start * 3 + len(weights)], weights, out=target)
     patches: Floats = canvas.reshape(grid[1], grid[0], -1).swapaxes(0, 1)
@@ -82,14 +82,30 @@ def _resize_rows(rgb: npt.NDArray[np.uint8], wanted: slice, fit: Fit) -> Floats:
     lines = rgb.reshape(len(rgb), -1)
     block = BLOCK_WHEN_SMALLER if 2 * fit.height < len(rgb) else BLOCK
     count = wanted.stop - wanted.start
-    pixels = np.arange(wanted.start, wanted.start + -(-count // block) * block).reshape(-1, block)
-    down = _bands(pixels - fit.top, len(rgb), fit.height)
-    resized = np.empty((pixels.size, lines.shape[1]), np.float32)
+    down = _row_bands(len(rgb), fit.height, wanted.start - fit.top, -(-count // block), block)
+    resized = np.empty((len(down.starts) * block, lines.shape[1]), np.float32)
     read = np.empty((down.weights.shape[2], lines.shape[1]), np.float32)
     for number, start in enumerate(down.starts):
         read[:] = lines[start : start + len(read)]
         np.matmul(down.weights[number], read, out=resized[number * block : (number + 1) * block])
     return resized[:count]
+
+
+@lru_cache(maxsize=64)
+def _row_bands(source: int, target: int, first: int, blocks: int, block: int) -> _Bands:
+    """The filter of blocks of rows from `first` on, counted in the picture."""
+    return _bands(first + np.arange(blocks * block).reshape(-1, block), source, target)
+
+
+@lru_cache(maxsize=16)
+def _column_matrices(
+    source: int, fit: Fit, columns: range, patch: int, gain: tuple[float, ...]
+) -> list[tuple[int, int, Floats]]:
+    """The filter of each block of columns: its first canvas column and source column, matrix."""
+    pieces = _pieces(columns, patch)
+    bands = _bands(pieces - fit.left, source, fit.width)
+    spread = _spread_colours(bands.weights, np.array(gain, np.float32))
+    return list(zip(pieces[:, 0].tolist(), bands.starts.tolist(), spread, strict=True))
 
 
 def _pieces(columns: range, patch: int) -> Ints:
