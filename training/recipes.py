@@ -30,7 +30,7 @@ from molmo_training.trainer import TrainConfig, Trainer, Worker, write_run
 
 TINY_SCENES = SceneSet(count=12_000)
 TINY_TRAINING = TrainConfig(
-    steps=4_200, alignment=1.5, lr_connector=1.2e-3, lr_vit=1.2e-3, lr_decoder=1.2e-3
+    steps=5_500, alignment=1.5, lr_connector=1.2e-3, lr_vit=1.2e-3, lr_decoder=1.2e-3
 )
 TINY_BATCH, TINY_TEXT_TOKENS, TINY_POINTING_STEPS = 16, 160, 800
 SEED = 6198  # the published one
