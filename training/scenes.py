@@ -58,7 +58,7 @@ class SceneTruth:
 class RenderedScenes:
     """The training set.
 
-    parts:  crops as float16, mapped from disk, in parts of PART scenes
+    parts:  global crops as float16, mapped from disk, in parts of PART scenes
     cells:  (N, C, Q) int8, which object each cell shows (see cells_of), -1 = none
     truths: one per scene
     image:  masks, tokens and index, which depend on the picture's size alone
@@ -74,7 +74,7 @@ class RenderedScenes:
 
     def crops(self, indices: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
         """The global crops of some scenes, (B, P, 588)."""
-        return np.stack([self.parts[i // PART][i % PART, 0] for i in indices]).astype(np.float32)
+        return np.stack([self.parts[i // PART][i % PART] for i in indices]).astype(np.float32)
 
 
 def render_scenes(
@@ -156,7 +156,7 @@ def _rendered(
         crops = prepare_image(frame.rgb, config).crops
         assert len(crops) == 2, "one tile: both crops show the whole picture"
         cells = cells_of(frame.segments, config)
-        yield crops.astype(np.float16), cells, _truth(scene, frame, seed, scenes.question_sets)
+        yield crops[0].astype(np.float16), cells, _truth(scene, frame, seed, scenes.question_sets)
     renderer.close()
 
 
