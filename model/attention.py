@@ -10,10 +10,17 @@ from torch import Tensor
 from torch.nn import functional
 
 
-def attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None) -> Tensor:
-    """(B, H, T, head), (B, K, S, head) twice -> (B, H, T, head); mask (B or 1, 1, T, S) bool."""
+def attend(
+    q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None, *, widen: bool = False
+) -> Tensor:
+    """(B, H, T, head), (B, K, S, head) twice -> (B, H, T, head); mask (B or 1, 1, T, S) bool.
+
+    widen: scores in float32, whatever comes in; training on the CPU, where that is slow, rounds
+    """
     if torch.is_grad_enabled() and q.device.type == "cpu":
         return _attend_plainly(q, k, v, mask)
+    if widen:
+        return attend(q.float(), k.float(), v.float(), mask).to(v.dtype)
     is_grouped = q.shape[1] != k.shape[1]
     return functional.scaled_dot_product_attention(q, k, v, attn_mask=mask, enable_gqa=is_grouped)
 
@@ -25,4 +32,4 @@ def _attend_plainly(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Ten
     scores = (q * q.shape[-1] ** -0.5) @ k.transpose(-1, -2)
     if mask is not None:
         scores = scores + torch.zeros_like(mask, dtype=scores.dtype).masked_fill(~mask, -torch.inf)
-    return scores.softmax(-1).to(v.dtype) @ v
+    return scores.softmax(-1) @ v

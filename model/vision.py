@@ -148,8 +148,7 @@ class CrossAttention(nn.Module):
             linear(x).unflatten(-1, (self.heads, -1)).transpose(1, 2)
             for linear, x in ((self.wq, queries), (self.wk, keys), (self.wv, keys))
         )
-        mixed = attend(q.float(), k.float(), v.float())
-        return self.wo(mixed.to(v.dtype).transpose(1, 2).flatten(-2))
+        return self.wo(attend(q, k, v, widen=True).transpose(1, 2).flatten(-2))
 
 
 class Pooling(CrossAttention):

@@ -5,7 +5,7 @@ dot products with the decoder's embeddings, the tokens of the object's colour an
 digits of its place. A small Molmo that sees only the answers finds where things are very late;
 with this it does so in minutes. The maps are dropped after training.
 
-B pictures, C crops, Q cells per crop, D width of the decoder, K candidate tokens of a slot
+B pictures, Q cells of the global crop, D width of the decoder, K candidate tokens of a slot
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from molmo_sim.scene import COLOURS, SHAPES
-from molmo_training.scenes import NO_OBJECT, SceneTruth
+from molmo_training.scenes import NO_OBJECT, Seen
 
 DIGITS = tuple("0123456789")
 IGNORED = -100  # cross_entropy's own default
@@ -53,29 +53,29 @@ class Alignment(nn.Module):
     def forward(self, features: Tensor, embedding: Tensor, labels: Tensor) -> Tensor:
         """Mean over slots of the cross entropy over the cells that show something.
 
-        features (B, C, Q, D), embedding (V, D), labels (B, C, Q, slots) from `cell_labels`
+        features (B, Q, D), embedding (V, D), labels (B, Q, slots) from `cell_labels`
         """
         losses = []
         for slot, (linear, tokens) in enumerate(zip(self.maps, self.tokens, strict=True)):
-            words = torch.cat([embedding[tokens], self.nothing])
-            logits = linear(features).float() @ words.float().T
+            words = torch.cat([embedding[tokens], self.nothing]).float()
+            logits = linear(features).float() @ words.T
             wanted = labels[..., slot].flatten()
-            losses.append(functional.cross_entropy(logits.flatten(0, 2), wanted))
+            losses.append(functional.cross_entropy(logits.flatten(0, 1), wanted))
         return torch.stack(losses).mean()
 
 
-def cell_labels(cells: Sequence[np.ndarray], truths: Sequence[SceneTruth]) -> Tensor:
-    """Which word of each slot belongs to each cell: (B, C, Q, slots) int64.
+def cell_labels(cells: Sequence[np.ndarray], objects: Sequence[Sequence[Seen]]) -> Tensor:
+    """Which word of each slot belongs to each cell: (B, Q, slots) int64.
 
     The last word of the colour slot is "no object"; the other slots ignore such cells.
     """
-    labels = [_labels_of(cell, truth) for cell, truth in zip(cells, truths, strict=True)]
+    labels = [_labels_of(cell, seen) for cell, seen in zip(cells, objects, strict=True)]
     return torch.from_numpy(np.stack(labels))
 
 
-def _labels_of(cells: np.ndarray, truth: SceneTruth) -> np.ndarray:
+def _labels_of(cells: np.ndarray, objects: Sequence[Seen]) -> np.ndarray:
     nothing = [len(SLOTS[0].words)] + [IGNORED] * (len(SLOTS) - 1)
-    rows = [_words_of(*thing) for thing in truth.objects] + [nothing]
+    rows = [_words_of(*thing) for thing in objects] + [nothing]
     assert NO_OBJECT == -1  # indexes the last row
     return np.array(rows, np.int64)[cells]
 

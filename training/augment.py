@@ -2,11 +2,12 @@
 
 Everything that the answers say is mirrored along: places, their order, the cells.
 
-P patches of the crop, C crops, Q cells per crop
+P patches and Q cells of the global crop
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -14,16 +15,19 @@ import numpy.typing as npt
 
 from molmo_model.config import CropConfig
 from molmo_model.points import Point, format_count, format_points, parse_points
-from molmo_training.scenes import SceneTruth
+from molmo_training.scenes import Seen
 
 Floats = npt.NDArray[np.float32]
+# Drawn once: a crop's noise is a piece of it that starts anywhere.
+_NOISE = np.random.default_rng(0).standard_normal(2_000_000, dtype=np.float32) * np.float32(0.03)
 
 
 def relight(crop: Floats, rng: np.random.Generator) -> Floats:
     """Another exposure and some noise: (P, 588), normalised, so with a spread of about 1."""
     gain, offset = rng.uniform(0.85, 1.15), rng.uniform(-0.12, 0.12)
-    noise = rng.standard_normal(crop.shape, dtype=np.float32)
-    lit: Floats = crop * np.float32(gain) + np.float32(offset) + np.float32(0.03) * noise
+    start = rng.integers(len(_NOISE) - crop.size)
+    noise = _NOISE[start : start + crop.size].reshape(crop.shape)
+    lit: Floats = crop * np.float32(gain) + np.float32(offset) + noise
     return lit
 
 
@@ -35,23 +39,18 @@ def mirror_crop(crop: Floats, config: CropConfig) -> Floats:
 
 
 def mirror_cells(cells: npt.NDArray[np.int8], config: CropConfig) -> npt.NDArray[np.int8]:
-    """Left and right exchanged: (C, Q) -> (C, Q)."""
+    """Left and right exchanged: (Q,) -> (Q,)."""
     side = config.pooled_per_side
-    return cells.reshape(len(cells), side, side)[:, :, ::-1].reshape(cells.shape)
+    return cells.reshape(side, side)[:, ::-1].reshape(cells.shape)
 
 
-def mirror_truth(truth: SceneTruth) -> SceneTruth:
-    """The truth as a mirror shows it, without descriptions, which go from left to right."""
-    objects = [(colour, shape, 100 - x, y) for colour, shape, x, y in truth.objects]
-    questions = [
-        (kind, prompt, _mirrored(kind, answer))
-        for kind, prompt, answer in truth.questions
-        if kind != "describe"
-    ]
-    return SceneTruth(objects, questions)
+def mirror_objects(objects: Sequence[Seen]) -> list[Seen]:
+    """The objects as a mirror shows them."""
+    return [(colour, shape, 100 - x, y) for colour, shape, x, y in objects]
 
 
-def _mirrored(kind: str, answer: str) -> str:
+def mirror_answer(kind: str, answer: str) -> str:
+    """A pointing or counting answer about the mirrored picture."""
     points: list[Point] = [replace(p, x=100 - p.x) for p in parse_points(answer)]
     if not points:
         return answer

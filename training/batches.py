@@ -15,7 +15,13 @@ from torch import Tensor
 from molmo_model.config import CropConfig
 from molmo_model.text import TEMPLATE, Prompter
 from molmo_training.alignment import cell_labels
-from molmo_training.augment import mirror_cells, mirror_crop, mirror_truth, relight
+from molmo_training.augment import (
+    mirror_answer,
+    mirror_cells,
+    mirror_crop,
+    mirror_objects,
+    relight,
+)
 from molmo_training.packing import Annotation, Packed, collate, pack
 from molmo_training.scenes import RenderedScenes, SceneTruth
 
@@ -80,28 +86,38 @@ class SceneBatches:
     ) -> Batch:
         crops, cells = self.scenes.crops(indices), self.scenes.cells[indices]
         truths = [self.scenes.truths[i] for i in indices]
-        for row in np.flatnonzero(rng.random(len(indices)) < 0.5):
+        is_mirrored = rng.random(len(indices)) < 0.5
+        for row in np.flatnonzero(is_mirrored):
             crops[row] = mirror_crop(crops[row], self.geometry)
             cells[row] = mirror_cells(cells[row], self.geometry)
-            truths[row] = mirror_truth(truths[row])
-        rows = [pack(self.head, self._annotations(t, rng, mostly_pointing)) for t in truths]
+        objects = [
+            mirror_objects(truth.objects) if mirrored else truth.objects
+            for truth, mirrored in zip(truths, is_mirrored, strict=True)
+        ]
+        rows = [
+            pack(self.head, self._annotations(truth, mirrored, rng, mostly_pointing))
+            for truth, mirrored in zip(truths, is_mirrored, strict=True)
+        ]
         image = self.scenes.image
         return Batch(
             text=collate(rows),
             crops=torch.from_numpy(np.stack([relight(one, rng) for one in crops])),
             masks=torch.from_numpy(image.masks).expand(len(indices), -1, -1),
             index=torch.from_numpy(image.index).expand(len(indices), -1, -1),
-            labels=cell_labels(list(cells), truths),
+            labels=cell_labels(list(cells), objects),
         )
 
     def _annotations(
-        self, truth: SceneTruth, rng: np.random.Generator, mostly_pointing: bool
+        self, truth: SceneTruth, mirrored: bool, rng: np.random.Generator, mostly_pointing: bool
     ) -> list[Annotation]:
-        chances = np.array([_chance(q, mostly_pointing) for q in truth.questions])
+        """Some questions about a scene; what a mirror turns around is not described."""
+        questions = [q for q in truth.questions if not (mirrored and q[0] == "describe")]
+        chances = np.array([_chance(q, mostly_pointing) for q in questions])
         order = rng.choice(len(chances), len(chances), replace=False, p=chances / chances.sum())
         chosen: list[Annotation] = []
         room = self.text_tokens
-        for one in (self._annotation(*truth.questions[i][1:]) for i in order):
+        for kind, prompt, answer in (questions[i] for i in order):
+            one = self._annotation(prompt, mirror_answer(kind, answer) if mirrored else answer)
             room -= len(one.prompt) + len(one.answer)
             if room < 0 and chosen:
                 break

@@ -7,15 +7,15 @@ processes on two CPU cores, under 40 minutes.
 from __future__ import annotations
 
 import logging
-import math
 import os
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 
+import numpy as np
 import torch
 import torch.distributed as dist
-from torch import Tensor, nn
+from torch import Tensor
 from torch.multiprocessing.spawn import spawn
 
 from molmo_model.config import CropConfig, DecoderConfig, MolmoConfig, VisionConfig
@@ -24,15 +24,26 @@ from molmo_model.text import TEMPLATE, Prompter, load_tokenizer
 from molmo_sim.scene import COLOURS
 from molmo_training.alignment import Alignment
 from molmo_training.batches import SceneBatches
+from molmo_training.initial import initialise
+from molmo_training.optimizers import Schedule
 from molmo_training.scenes import RenderedScenes, SceneSet, render_scenes
 from molmo_training.tokenizer import save_tokenizer, train_tokenizer
 from molmo_training.trainer import TrainConfig, Trainer, Worker, write_run
 
 TINY_SCENES = SceneSet(count=12_000)
 TINY_TRAINING = TrainConfig(
-    steps=5_500, alignment=1.5, lr_connector=1.2e-3, lr_vit=1.2e-3, lr_decoder=1.2e-3
+    schedule=Schedule(
+        steps=7_000,
+        looking_steps=1_500,
+        lr_connector=1.2e-3,
+        lr_vit=1.2e-3,
+        lr_decoder=1.2e-3,
+        lr_matrices=0.01,
+        final_lr=0.02,
+    ),
+    alignment=1.5,
 )
-TINY_BATCH, TINY_TEXT_TOKENS, TINY_POINTING_STEPS = 16, 160, 800
+TINY_BATCH, TINY_TEXT_TOKENS, TINY_POINTING_STEPS = 16, 160, 2_100
 SEED = 6198  # the published one
 
 
@@ -73,39 +84,6 @@ def molmo_tiny(output: Path, *, processes: int = 2) -> None:
 RECIPES: dict[str, Callable[..., None]] = {"molmo-tiny": molmo_tiny}
 
 
-def initialise(model: Molmo) -> None:
-    """Random weights for training from scratch: matrices keep the size of what they multiply.
-
-    The published values (normal, 0.02) start from pretrained towers; from nothing, and this
-    narrow, the place of a patch would drown in its colours.
-    """
-    for name, parameter in model.named_parameters():
-        if name.endswith("embedding"):
-            nn.init.normal_(parameter, std=0.1)
-        elif parameter.ndim == 2:
-            is_last = name.endswith(("attn_out.weight", "ff_out.weight", "w2.weight", "wo.weight"))
-            nn.init.normal_(parameter, std=(0.5 if is_last else 1.0) * parameter.shape[1] ** -0.5)
-        elif name.endswith(".bias"):
-            nn.init.zeros_(parameter)
-    nn.init.normal_(model.transformer.ff_out.weight, std=0.02)
-    nn.init.zeros_(model.vision_backbone.pad_embed)
-    vit, side = model.vision_backbone.image_vit, model.config.crops.patches_per_side
-    with torch.no_grad():
-        vit.positional_embedding[1:] = waves(side, model.config.vision.width)
-
-
-def waves(side: int, width: int) -> Tensor:
-    """Sines and cosines of a patch's column and row: (side * side, width).
-
-    Neighbours start alike, so what is learned in one place holds next to it.
-    """
-    speeds = torch.logspace(math.log10(0.5 / side), math.log10(0.5), width // 4) * math.pi
-    angles = torch.arange(side)[:, None] * speeds
-    line = torch.cat([angles.sin(), angles.cos()], dim=1)  # (side, width / 2)
-    columns, rows = line.repeat(side, 1), line.repeat_interleave(side, dim=0)
-    return 0.7 * torch.cat([columns, rows], dim=1)
-
-
 def _train_tiny(rank: int, ranks: int, output: Path) -> None:
     """One process of the run."""
     torch.set_num_threads(1)
@@ -118,7 +96,7 @@ def _train_tiny(rank: int, ranks: int, output: Path) -> None:
     scenes = render_scenes(output / "scenes", TINY_SCENES, config, 1)
     torch.manual_seed(SEED)  # all processes start from the same weights
     model, alignment = Molmo(config), Alignment(tokenizer, config.decoder.width)
-    initialise(model)
+    initialise(model, _patches(scenes))
     batches = SceneBatches(
         scenes,
         Prompter(tokenizer, config),
@@ -133,6 +111,12 @@ def _train_tiny(rank: int, ranks: int, output: Path) -> None:
     trainer.train(batches.at)
     if ranks > 1:
         dist.destroy_process_group()
+
+
+def _patches(scenes: RenderedScenes) -> Tensor:
+    """Patches of some scenes, (N, 588)."""
+    some = np.arange(0, len(scenes), max(1, len(scenes) // 300))
+    return torch.from_numpy(scenes.crops(some)).flatten(0, 1)
 
 
 def _texts(scenes: RenderedScenes) -> list[str]:

@@ -3,7 +3,7 @@
 Rendering and preprocessing cost more than a training step reads, so each scene is made once. What
 trains is what runs: the crops come from molmo_model.image, kept in half precision.
 
-N scenes, C crops, P patches per crop, Q pooled patches (cells) per crop
+N scenes, P patches and Q pooled patches (cells) of a crop
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from molmo_sim.scene import Scene, sample_scene
 
 TRAINING = 1  # first word of the seeds of training scenes; evaluation uses another
 NO_OBJECT = -1
+Seen = tuple[str, str, float, float]  # an object: colour, shape, x and y in percent
 PART = 500  # scenes that are written together
 _MIN_COVER = 0.06  # of a cell: less of an object is not worth naming
 
@@ -46,11 +47,11 @@ class SceneSet:
 class SceneTruth:
     """What is known about one scene.
 
-    objects:   (colour, shape, x, y) with x and y in percent of the picture
+    objects:   what is seen, and where
     questions: (kind, prompt, answer)
     """
 
-    objects: list[tuple[str, str, float, float]]
+    objects: list[Seen]
     questions: list[tuple[str, str, str]]
 
 
@@ -59,7 +60,7 @@ class RenderedScenes:
     """The training set.
 
     parts:  global crops as float16, mapped from disk, in parts of PART scenes
-    cells:  (N, C, Q) int8, which object each cell shows (see cells_of), -1 = none
+    cells:  (N, Q) int8, which object each cell shows (see cells_of), -1 = none
     truths: one per scene
     image:  masks, tokens and index, which depend on the picture's size alone
     """
@@ -106,25 +107,18 @@ def answer_of(question: Question) -> str:
 
 
 def cells_of(segments: npt.NDArray[np.int16], config: MolmoConfig) -> npt.NDArray[np.int8]:
-    """Which objects the cells of a one-tile picture show: (H, W) -> (2, Q).
-
-    For the global crop the object that covers most of a cell, for the high-resolution crop (which
-    shows the same pixels) the second one, or the same where there is no other.
-    """
+    """Which object covers most of each cell of the global crop: (H, W) -> (Q,)."""
     crops = config.crops
     h, w, top, left = fit_inside(segments.shape[0], segments.shape[1], [crops.size, crops.size])
     side, cells = crops.pooled_per_side, crops.pooled
     rows = _cell_of_pixels(segments.shape[0], h, top, crops.size, side)
     columns = _cell_of_pixels(segments.shape[1], w, left, crops.size, side)
     cell = rows[:, None] * side + columns[None, :]
-    count = max(2, int(segments.max()) + 1)
+    rows_of_objects = max(2, int(segments.max()) + 2)
     seen = (segments.astype(np.intp) + 1) * cells + cell  # row 0: no object
-    covered = np.bincount(seen.ravel(), minlength=(count + 1) * cells).reshape(-1, cells)
+    covered = np.bincount(seen.ravel(), minlength=rows_of_objects * cells).reshape(-1, cells)
     share = covered[1:] / np.maximum(covered.sum(0), 1)
-    order = np.argsort(-share, axis=0, kind="stable")[:2]
-    is_shown = np.take_along_axis(share, order, axis=0) >= _MIN_COVER
-    first = np.where(is_shown[0], order[0], NO_OBJECT)
-    return np.stack([first, np.where(is_shown[1], order[1], first)]).astype(np.int8)
+    return np.where(share.max(0) >= _MIN_COVER, share.argmax(0), NO_OBJECT).astype(np.int8)
 
 
 def _cell_of_pixels(

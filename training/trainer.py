@@ -1,28 +1,30 @@
 """Trains a Molmo on packed annotations, in one process or several that share each step.
 
 All parameters are trained, with one learning rate, schedule and gradient clip per component (ViT,
-connector, decoder). Knows no recipe (see recipes.py); batches come from whoever makes them.
+connector, decoder). Losses and gradients are computed in bfloat16, weights and sums are kept in
+float32. Knows no recipe (see recipes.py); batches come from whoever makes them.
 """
 
 from __future__ import annotations
 
 import json
 import logging
-import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 import torch.distributed as dist
-from torch import Tensor, nn
+from torch import Tensor
+from torch.func import functional_call
 
-from molmo_model.molmo import Molmo, place
+from molmo_model.molmo import Molmo
 from molmo_model.weights import save_model
 from molmo_training.alignment import Alignment
 from molmo_training.batches import Batch
-from molmo_training.loss import summed_loss
+from molmo_training.learner import Learner
+from molmo_training.optimizers import Optimizers, Schedule, component_parameters
 
 log = logging.getLogger(__name__)
 STATE = "trainer.pt"
@@ -30,17 +32,10 @@ STATE = "trainer.pt"
 
 @dataclass(frozen=True, kw_only=True)
 class TrainConfig:
-    """How long and how fast; learning rates are peaks of warm-up and cosine."""
+    """A schedule, the weight of the auxiliary loss, and how often to save and to speak."""
 
-    steps: int
-    lr_connector: float
-    lr_vit: float
-    lr_decoder: float
-    warmup: int = 200
-    final_lr: float = 0.1  # of the peak, at the last step
-    clip: float = 1.0  # gradient norm, per component
-    weight_decay: float = 0.0
-    alignment: float = 1.0  # weight of the auxiliary loss
+    schedule: Schedule
+    alignment: float = 1.0
     save_every: int = 500
     log_every: int = 25
 
@@ -60,7 +55,7 @@ class Worker:
 
 
 class Trainer:
-    """The model, its optimiser and where it is in the run."""
+    """The model, its optimizers and where it is in the run."""
 
     def __init__(
         self,
@@ -71,55 +66,43 @@ class Trainer:
         worker: Worker | None = None,
     ):
         """output: directory of the checkpoint and of the state to resume from."""
-        self.model, self.alignment, self.config, self.output = model, alignment, config, output
-        self.worker = worker or Worker()
+        self.model, self.learner = model, Learner(model, alignment)
+        self.config, self.output, self.worker = config, output, worker or Worker()
         self.step = 0
         groups = component_parameters(model)
-        groups["connector"] += list(alignment.parameters())
-        rates = {
-            "connector": config.lr_connector,
-            "vit": config.lr_vit,
-            "decoder": config.lr_decoder,
-        }
-        self.optimizer = torch.optim.AdamW(
-            [{"params": groups[name], "peak": rates[name], "name": name} for name in groups],
-            betas=(0.9, 0.95),
-            eps=1e-6,
-            weight_decay=config.weight_decay,
-        )
+        groups["connector"].update(alignment.named_parameters())
+        self.optimizers = Optimizers(groups, config.schedule)
 
     def train(self, batch_at: Callable[[int, int, int], Batch]) -> None:
         """Runs to the last step; batch_at(step, rank, ranks) gives this process its part."""
-        started, first = time.monotonic(), self.step
-        while self.step < self.config.steps:
+        started, first, steps = time.monotonic(), self.step, self.config.schedule.steps
+        while self.step < steps:
             batch = batch_at(self.step, self.worker.rank, self.worker.ranks)
             loss, aligned = self.train_step(batch)
             if self.step % self.config.log_every == 0 and self.worker.rank == 0:
                 pace = (time.monotonic() - started) / (self.step - first)
-                left_min = pace * (self.config.steps - self.step) / 60
                 log.info(
                     "step %d/%d loss %.3f alignment %.3f %.2f s/step, %.0f min left",
-                    *(self.step, self.config.steps, loss, aligned, pace, left_min),
+                    *(self.step, steps, loss, aligned, pace, pace * (steps - self.step) / 60),
                 )
-            if self.step % self.config.save_every == 0 or self.step == self.config.steps:
+            if self.step % self.config.save_every == 0 or self.step == steps:
                 self.save()
 
     def train_step(self, batch: Batch) -> tuple[float, float]:
         """One update; returns the loss and the auxiliary loss of the global batch."""
         weight = self.worker.sum(torch.from_numpy(batch.text.weights).sum())
-        with torch.autocast("cpu", torch.bfloat16):
-            features = self._encode(batch)
-            aligned = self.alignment(features, self.model.transformer.wte.embedding, batch.labels)
-            loss = self._answer_loss(batch, features) / weight
-        aligned = aligned / self.worker.ranks
-        self.optimizer.zero_grad(set_to_none=False)
+        answers = self.step >= self.config.schedule.looking_steps
+        rounded = {name: p.bfloat16() for name, p in self.learner.named_parameters()}
+        loss, aligned = functional_call(self.learner, rounded, (batch, answers))
+        loss, aligned = loss / weight, aligned / self.worker.ranks
+        self.optimizers.zero_grad()
         (loss + self.config.alignment * aligned).backward()
         report = self._reduce(torch.stack([loss.detach(), aligned.detach()]))
         if not torch.isfinite(report).all():
             raise FloatingPointError(
                 f"step {self.step}: the loss is {report.tolist()}; lower the learning rates"
             )
-        self._update()
+        self.optimizers.step(self.step)
         self.step += 1
         return float(report[0]), float(report[1])
 
@@ -130,9 +113,8 @@ class Trainer:
         save_model(self.model, self.output)
         state = {
             "step": self.step,
-            "optimizer": self.optimizer.state_dict(),
-            "alignment": self.alignment.state_dict(),
-            "model": self.model.state_dict(),
+            "learner": self.learner.state_dict(),
+            "optimizers": self.optimizers.state(),
         }
         part = self.output / f"{STATE}.part"
         torch.save(state, part)
@@ -143,74 +125,21 @@ class Trainer:
         if not (self.output / STATE).exists():
             return
         state = torch.load(self.output / STATE, weights_only=True)
-        self.model.load_state_dict(state["model"])
-        self.alignment.load_state_dict(state["alignment"])
-        self.optimizer.load_state_dict(state["optimizer"])
+        self.learner.load_state_dict(state["learner"])
+        self.optimizers.load_state(state["optimizers"])
         self.step = state["step"]
-
-    def _encode(self, batch: Batch) -> Tensor:
-        """Molmo.encode_image for pictures of one tile: both crops are equal, one is looked at."""
-        backbone = self.model.vision_backbone
-        seen = backbone.see(batch.crops)[:, None].expand(-1, 2, -1, -1)
-        features = backbone.connect(seen.flatten(0, 1), batch.masks.flatten(0, 1))
-        return features.unflatten(0, batch.masks.shape[:2])
-
-    def _answer_loss(self, batch: Batch, features: Tensor) -> Tensor:
-        """Summed loss of the answers; the head runs only where something is learned."""
-        ids = torch.from_numpy(batch.text.ids)
-        hidden = self.model.hidden_states(
-            ids,
-            place(features.float(), batch.index, ids.shape[1]),
-            position_ids=torch.from_numpy(batch.text.positions),
-            segment_ids=torch.from_numpy(batch.text.segments),
-        )
-        weights = torch.from_numpy(batch.text.weights)
-        learned = weights > 0
-        logits = self.model.transformer.ff_out(hidden[learned])
-        return summed_loss(logits, torch.from_numpy(batch.text.targets)[learned], weights[learned])
 
     def _reduce(self, report: Tensor) -> Tensor:
         """Adds gradients and the report up over all processes, in one message."""
         if self.worker.ranks == 1:
             return report
-        gradients = [p.grad for p in self._parameters() if p.grad is not None]
+        gradients = [p.grad for p in self.optimizers.parameters() if p.grad is not None]
         flat = self.worker.sum(torch.cat([report, *(g.flatten() for g in gradients)]))
         offset = len(report)
         for gradient in gradients:
             gradient.copy_(flat[offset : offset + gradient.numel()].view_as(gradient))
             offset += gradient.numel()
         return flat[: len(report)]
-
-    def _update(self) -> None:
-        for group in self.optimizer.param_groups:
-            group["lr"] = learning_rate(group["peak"], self.step, self.config)
-            nn.utils.clip_grad_norm_(group["params"], self.config.clip)
-        self.optimizer.step()
-
-    def _parameters(self) -> Iterator[nn.Parameter]:
-        for group in self.optimizer.param_groups:
-            yield from group["params"]
-
-
-def component_parameters(model: Molmo) -> dict[str, list[nn.Parameter]]:
-    """The published split: connector (with the new embeddings), ViT, and the rest."""
-    groups: dict[str, list[nn.Parameter]] = {"connector": [], "vit": [], "decoder": []}
-    for name, parameter in model.named_parameters():
-        if "image_vit" in name:
-            groups["vit"].append(parameter)
-        elif "vision_backbone" in name or name.endswith("new_embedding"):
-            groups["connector"].append(parameter)
-        else:
-            groups["decoder"].append(parameter)
-    return groups
-
-
-def learning_rate(peak: float, step: int, config: TrainConfig) -> float:
-    """Linear warm-up from zero, then cosine down to final_lr of the peak at the last step."""
-    if step < config.warmup:
-        return peak * step / config.warmup
-    done = min(1.0, (step - config.warmup) / max(1, config.steps - config.warmup))
-    return peak * (config.final_lr + (1 - config.final_lr) * (1 + math.cos(math.pi * done)) / 2)
 
 
 def write_run(output: Path, description: dict[str, object]) -> None:

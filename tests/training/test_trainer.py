@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 import torch.distributed as dist
@@ -16,15 +17,24 @@ from molmo_model.text import Prompter, load_tokenizer
 from molmo_model.weights import load_model
 from molmo_training.alignment import Alignment
 from molmo_training.batches import SceneBatches
-from molmo_training.recipes import initialise, tiny_config
+from molmo_training.initial import initialise
+from molmo_training.optimizers import Schedule
+from molmo_training.recipes import tiny_config
 from molmo_training.scenes import SceneSet, render_scenes
 from molmo_training.tokenizer import save_tokenizer, train_tokenizer
 from molmo_training.trainer import TrainConfig, Trainer, Worker
 
 SCENES = SceneSet(count=8)
-CONFIG = TrainConfig(
-    steps=6, lr_connector=2e-3, lr_vit=2e-3, lr_decoder=2e-3, warmup=1, save_every=3
+SCHEDULE = Schedule(
+    steps=6,
+    lr_connector=2e-3,
+    lr_vit=2e-3,
+    lr_decoder=2e-3,
+    lr_matrices=0.01,
+    looking_steps=1,
+    warmup=1,
 )
+CONFIG = TrainConfig(schedule=SCHEDULE, save_every=3)
 WORDS = " red orange yellow green cyan blue purple white cube sphere cylinder capsule"
 
 
@@ -49,9 +59,10 @@ def make_trainer(home, output, config=CONFIG, worker=None):
     )
     torch.manual_seed(0)
     model, alignment = Molmo(shape), Alignment(tokenizer, shape.decoder.width)
-    initialise(model)
+    scenes = render_scenes(home / "scenes", SCENES, tiny_config(256), 1)
+    initialise(model, torch.from_numpy(scenes.crops(np.arange(len(scenes)))).flatten(0, 1))
     batches = SceneBatches(
-        render_scenes(home / "scenes", SCENES, tiny_config(256), 1),
+        scenes,
         Prompter(tokenizer, shape),
         shape.crops,
         batch=4,
@@ -67,10 +78,13 @@ def parameters(trainer):
 
 
 def test_the_loss_falls(home, tmp_path):
-    trainer, batches = make_trainer(home, tmp_path, replace(CONFIG, steps=25))
+    config = replace(CONFIG, schedule=replace(SCHEDULE, steps=25, looking_steps=5))
+    trainer, batches = make_trainer(home, tmp_path, config)
     batch = batches.at(0)
-    losses = [trainer.train_step(batch)[0] for _ in range(25)]
-    assert losses[-1] < 0.6 * losses[0]
+    losses = [trainer.train_step(batch) for _ in range(25)]
+    assert [loss for loss, _ in losses[:5]] == [0.0] * 5  # the pictures alone
+    assert losses[-1][0] < 0.6 * losses[5][0]
+    assert losses[-1][1] < 0.6 * losses[0][1]
 
 
 def test_an_interrupted_run_ends_with_the_same_weights(home, tmp_path):
@@ -97,6 +111,7 @@ def test_an_interrupted_run_ends_with_the_same_weights(home, tmp_path):
 
 def test_a_loss_that_is_not_finite_is_refused(home, tmp_path):
     trainer, batches = make_trainer(home, tmp_path)
+    trainer.step = SCHEDULE.looking_steps
     with torch.no_grad():
         trainer.model.transformer.ff_out.weight.fill_(float("nan"))
     before = parameters(trainer)["transformer.wte.embedding"]
@@ -110,6 +125,7 @@ def gradients_of_two(rank, home, output):
     rendezvous = f"file://{output}/rendezvous"
     dist.init_process_group("gloo", init_method=rendezvous, rank=rank, world_size=2)
     trainer, batches = make_trainer(home, output, worker=Worker(rank, 2))
+    trainer.step = SCHEDULE.looking_steps
     trainer.train_step(batches.at(0, rank, 2))
     if rank == 0:
         torch.save([p.grad for p in trainer.model.parameters()], output / "two.pt")
@@ -122,7 +138,7 @@ def test_two_processes_add_up_their_gradients(home, tmp_path):
     apart = []
     for rank in range(2):
         trainer, batches = make_trainer(home, tmp_path / str(rank))
-        trainer.config = replace(CONFIG, clip=1e9)
+        trainer.step = SCHEDULE.looking_steps
         batch = batches.at(0, rank, 2)
         trainer.train_step(batch)
         apart.append(([p.grad for p in trainer.model.parameters()], batch.text.weights.sum()))
