@@ -9,13 +9,20 @@ if TYPE_CHECKING:
     from molmo_engine.predictor import Predictor
 
 BACKENDS = ("auto", "onnxruntime")
+FRAME_CACHE_MB = 256  # half a dozen pictures of a 7B model at 640x480, hundreds of a tiny one
 
 
-def load(bundle_dir: str | os.PathLike[str], backend: str = "auto", threads: int = 0) -> Predictor:
+def load(
+    bundle_dir: str | os.PathLike[str],
+    backend: str = "auto",
+    threads: int = 0,
+    frame_cache_mb: int = FRAME_CACHE_MB,
+) -> Predictor:
     """Checks a bundle and makes it ready to answer.
 
     backend: "onnxruntime", or "auto" for the fastest that is there
     threads: of the CPU; 0 = one per physical core
+    frame_cache_mb: the most MiB for the last pictures, see frames.py; 0 = remember none
 
     Raises BundleError for a bundle that is missing, damaged, too new or without a tokenizer.
     """
@@ -34,4 +41,10 @@ def load(bundle_dir: str | os.PathLike[str], backend: str = "auto", threads: int
         )
     prompter = Prompter(load_tokenizer(bundle.directory), bundle.config)
     runtime = OrtRuntime(bundle, threads)
-    return Predictor(runtime, prompter, bundle.config, model_id=bundle.manifest.model_id)
+    return Predictor(
+        runtime,
+        prompter,
+        bundle.config,
+        model_id=bundle.manifest.model_id,
+        frame_cache_mb=frame_cache_mb,
+    )

@@ -15,8 +15,6 @@ import numpy.typing as npt
 
 from molmo_engine.runtime import Ints, Saved
 
-MOST_BYTES = 256 << 20  # half a dozen pictures of a 7B model at 640x480, hundreds of a tiny one
-
 
 @dataclass(frozen=True)
 class Seen:

@@ -15,10 +15,11 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
+from molmo_engine import FRAME_CACHE_MB
 from molmo_engine.clock import Clock
 from molmo_engine.decoding import Decoding
 from molmo_engine.drafting import Drafter
-from molmo_engine.frames import MOST_BYTES, Frames, Seen, fingerprint
+from molmo_engine.frames import Frames, Seen, fingerprint
 from molmo_engine.markup import Markup
 from molmo_engine.records import Answer, AskOptions, Done, Event, PointFound, Timings, Usage
 from molmo_engine.runtime import Floats, Ints, Runtime
@@ -40,14 +41,14 @@ class Predictor:
         config: MolmoConfig,
         *,
         model_id: str,
-        frame_bytes: int = MOST_BYTES,
+        frame_cache_mb: int = FRAME_CACHE_MB,
     ) -> None:
-        """frame_bytes: the most memory for the last pictures, see frames.py; 0 = keep none."""
+        """frame_cache_mb: the most MiB for the last pictures, see frames.py; 0 = keep none."""
         self.runtime = runtime
         self.prompter = prompter
         self.config = config
         self.model_id = model_id
-        self._frames = Frames(frame_bytes)
+        self._frames = Frames(frame_cache_mb << 20)
         self._latest: _Question | None = None  # the runtime's cache belongs to it
 
     @property

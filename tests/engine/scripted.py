@@ -71,7 +71,7 @@ class ScriptedRuntime:
 
 
 def scripted(
-    text: str, tokenizer: Tokenizer | None = None, frame_bytes: int = 1 << 20, **settings
+    text: str, tokenizer: Tokenizer | None = None, frame_cache_mb: int = 1, **settings
 ) -> Predictor:
     """A predictor whose model answers `text` and stops."""
     tokenizer = tokenizer or byte_tokenizer()
@@ -79,7 +79,7 @@ def scripted(
     prompter = Prompter(tokenizer, config)
     tokens = [*prompter.text_ids(text), prompter.bos]
     runtime = ScriptedRuntime(tokens, config.decoder.vocab_size, **settings)
-    return Predictor(runtime, prompter, config, model_id="scripted", frame_bytes=frame_bytes)
+    return Predictor(runtime, prompter, config, model_id="scripted", frame_cache_mb=frame_cache_mb)
 
 
 @cache

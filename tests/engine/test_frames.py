@@ -31,7 +31,7 @@ def predictor_over(name: str, **settings) -> Predictor:
 
 @pytest.mark.parametrize("name", RUNTIMES)
 def test_answers_about_remembered_pictures_are_those_of_a_first_look(name):
-    remembering, plain = predictor_over(name), predictor_over(name, frame_bytes=0)
+    remembering, plain = predictor_over(name), predictor_over(name, frame_cache_mb=0)
     pictures = [RGB, RGB[::2], RGB.copy(), RGB, RGB[::2, ::-1]]
     prompts = ["Where?", "Point to the mug.", "Count all the many cups!", "Hm?", "Where?"]
     for rgb, prompt in zip(pictures, prompts, strict=True):
@@ -64,10 +64,18 @@ def test_a_second_question_needs_no_vision_and_no_picture_tokens():
 
 
 def test_without_room_every_question_looks_again():
-    predictor = scripted(ONE, frame_bytes=0)
+    predictor = scripted(ONE, frame_cache_mb=0)
     predictor.ask(RGB, "Where?")
     predictor.ask(RGB, "Where?")
     assert predictor.runtime.calls.count("encode") == 2
+
+
+@pytest.mark.parametrize(("frame_cache_mb", "looks"), [(0, 2), (8, 1)])
+def test_loading_says_how_much_is_remembered(frame_cache_mb, looks):
+    predictor = molmo_engine.load(tiny_bundle(), threads=1, frame_cache_mb=frame_cache_mb)
+    answers = [predictor.ask(RGB, "Where?", BRIEF) for _ in range(2)]
+    assert sum(answer.timings.vision_ms > 0 for answer in answers) == looks
+    predictor.close()
 
 
 def test_the_picture_asked_about_longest_ago_goes_first():
