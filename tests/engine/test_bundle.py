@@ -83,8 +83,22 @@ def test_a_truncated_file_is_noticed(copy):
 
 
 def test_a_newer_format_asks_for_an_update(copy):
-    edit_manifest(copy, format=2)
-    assert "has bundle format 2, this version reads 1. Update molmo_ros" in refusal(copy)
+    edit_manifest(copy, format=3)
+    assert "has bundle format 3, this version reads 2. Update molmo_ros" in refusal(copy)
+
+
+def test_a_bundle_of_the_first_format_still_opens(copy):
+    raw = json.loads((copy / MANIFEST).read_text())
+    raw["format"] = 1
+    del raw["plans"]
+    (copy / MANIFEST).write_text(json.dumps(raw))
+    assert Bundle.open(copy).manifest.plans == ()
+
+
+@pytest.mark.parametrize("text", ["{}", '{"name": "shop", "icons": []}', '{"format": "zip"}'])
+def test_the_manifest_of_other_software_is_refused(copy, text):
+    (copy / MANIFEST).write_text(text)
+    assert "manifest.json: is of other software" in refusal(copy)
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{", '{"format": 1}', '{"format": 1, "graphs": 3}'])
@@ -93,8 +107,11 @@ def test_a_damaged_manifest_is_refused(copy, text):
     assert "manifest.json: is damaged" in refusal(copy)
 
 
-def test_a_manifest_with_another_type_in_it_is_refused(copy):
-    edit_manifest(copy, files=3)
+@pytest.mark.parametrize(
+    "change", [{"files": 3}, {"capacity": "many"}, {"capacity": 0}, {"plans": [{"file": "x"}]}]
+)
+def test_a_manifest_with_wrong_values_is_refused(copy, change):
+    edit_manifest(copy, **change)
     assert "manifest.json: is damaged" in refusal(copy)
 
 
