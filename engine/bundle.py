@@ -80,7 +80,7 @@ class Manifest:
         if not isinstance(self.capacity, int) or self.capacity < 1:
             raise ValueError(f"capacity {self.capacity!r}: wanted a number of rows")
         for plan in self.plans:
-            if plan.file not in self.files or Path(plan.file).parts[0] != PLANS:
+            if plan.file not in self.files or Path(plan.file).parts[:1] != (PLANS,):
                 raise ValueError(f"plan {plan.file!r}: not below {PLANS}/, or without a hash")
 
     def to_json(self) -> str:
