@@ -49,14 +49,13 @@ class Decoding:
     def tokens(self, logits: Floats, check: Callable[[], None]) -> Iterator[Chosen]:
         """What follows the prompt, whose last logits are (V,); the stop token is left out.
 
-        check is called between tokens, and raises to end the answer.
+        check is called before each token and each pass, and raises to end the answer.
         """
         written = 0
         chosen = self._choose(logits[None], [])
         while True:
             for one in chosen:
-                if written:
-                    check()
+                check()
                 if one.token in self.stop:
                     return
                 yield one

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 from safetensors.numpy import load_file
 
-from molmo_engine.bundle import EMBEDDING, Bundle, GraphSpec
+from molmo_engine.bundle import EMBEDDING, Bundle, BundleError, GraphSpec
 from molmo_engine.runtime import STEP, Floats, Ints, Saved
 
 try:
@@ -46,6 +46,12 @@ class OrtRuntime:
     ) -> None:
         dialect = dialect or best_dialect()
         precision = bundle.manifest.precision
+        if precision == "bf16":
+            raise BundleError(
+                f"{bundle.directory}: bf16 runs on TensorRT only, ONNX Runtime has no kernel for "
+                "it on the CPU. Export with another: molmo export CHECKPOINT BUNDLE "
+                "--precision fp32"
+            )
         self.name = f"onnxruntime {ort.__version__} cpu, {dialect} {precision}"
         self.capacity = bundle.manifest.capacity
         self._embedding = load_file(bundle.path(EMBEDDING))["embedding"]
@@ -57,7 +63,7 @@ class OrtRuntime:
         self._prefill = _session(bundle, prompts, dialect, options) if prompts else self._decoder
         self._caches = _caches(bundle.graph("decoder", dialect))
         self._length = 0  # tokens in the cache that stand
-        self._dirty = 0  # rows of the cache that were written since they were cleared
+        self._dirty = 0  # from this row on the cache is clear
         self._steps: dict[int, _Pass] = {}  # by the number of tokens
 
     def encode(self, crops: Floats, masks: Floats, index: Ints, tokens: int) -> Floats:
@@ -76,9 +82,7 @@ class OrtRuntime:
 
         behind: what `save` returned of tokens that come before
         """
-        self._forget()
-        if behind is not None:
-            self._restore(behind)
+        self._begin(behind, len(ids))
         session = self._prefill if len(ids) > STEP else self._decoder
         call = _Pass(session, self._caches, len(ids), np.array([len(ids) - 1]))
         call.embeddings[0] = self._embedding[ids]
@@ -119,16 +123,18 @@ class OrtRuntime:
         self._length, self._dirty = end, max(end, self._dirty)
         return call.logits
 
-    def _forget(self) -> None:
-        """Masked rows weigh 0, but 0 times an overflow of the last answer would be NaN."""
-        for cache in self._caches.values():
-            cache[:, :, : self._dirty] = 0
-        self._length = self._dirty = 0
+    def _begin(self, behind: npt.NDArray[Any] | None, count: int) -> None:
+        """Puts what was read before in front, and clears the rows behind the new tokens.
 
-    def _restore(self, saved: npt.NDArray[Any]) -> None:
-        self._length = self._dirty = saved.shape[2]
-        for cache, rows in zip(self._caches.values(), saved, strict=True):
-            cache[0, :, : self._length] = rows
+        Masked rows weigh 0, but 0 times an overflow of the last answer would be NaN.
+        """
+        self._length = 0 if behind is None else behind.shape[2]
+        end = self._length + count
+        for number, cache in enumerate(self._caches.values()):
+            cache[:, :, end : self._dirty] = 0
+            if behind is not None:
+                cache[0, :, : self._length] = behind[number]
+        self._dirty = end
 
 
 class _Pass:

@@ -25,9 +25,9 @@ def byte_tokenizer() -> Tokenizer:
     return tokenizer
 
 
-def config_for(tokenizer: Tokenizer) -> MolmoConfig:
-    """The golden tiny-qwen2, one high-resolution crop, with this tokenizer's vocabulary."""
-    golden = MolmoConfig.from_json(GOLDEN / "tiny-qwen2" / "config.json")
+def config_for(tokenizer: Tokenizer, variant: str = "tiny-qwen2") -> MolmoConfig:
+    """A golden variant, one high-resolution crop, with this tokenizer's vocabulary."""
+    golden = MolmoConfig.from_json(GOLDEN / variant / "config.json")
     size = tokenizer.token_to_id(ImageTokens.NAMES[0])
     return replace(
         golden,

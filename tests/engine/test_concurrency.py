@@ -73,18 +73,27 @@ def test_two_predictors_answer_in_two_threads():
     assert found == {0: wanted * 3, 1: wanted * 3}
 
 
-def test_other_threads_run_while_the_engine_computes():
-    runtime = OrtRuntime(Bundle.open(golden_bundle()), threads=1)
+def encode(runtime):
     crops = np.random.default_rng(0).random((13, 576, 588), np.float32)
     masks, index = np.ones((13, 576), np.float32), np.full((13, 144), -100)
+    runtime.encode(crops, masks, index, 10)
+
+
+def prefill(runtime):
+    runtime.prefill(np.arange(2000) % 250, None)
+
+
+@pytest.mark.parametrize("compute", [encode, prefill])
+def test_other_threads_run_while_the_engine_computes(compute):
+    runtime = OrtRuntime(Bundle.open(golden_bundle()), threads=1)
     span = []
 
-    def encode():
+    def work():
         span.append(time.perf_counter())
-        runtime.encode(crops, masks, index, 10)
+        compute(runtime)
         span.append(time.perf_counter())
 
-    thread = Thread(target=encode)
+    thread = Thread(target=work)
     thread.start()
     ticks = []
     while thread.is_alive():

@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
+import torch
 from bundles import golden_bundle
 from recipes import GOLDEN
 from scripted import ONE, RGB, scripted, word_tokenizer
-from tiny import byte_tokenizer
+from tiny import byte_tokenizer, config_for
 
 from molmo_engine.bundle import Bundle
 from molmo_engine.decoding import Decoding
 from molmo_engine.drafting import Drafter
 from molmo_engine.ort_runtime import OrtRuntime, best_dialect
+from molmo_engine.predictor import Predictor
 from molmo_engine.records import AskOptions
 from molmo_engine.runtime import Runtime
+from molmo_model.molmo import Molmo
 from molmo_model.points import Point, format_count, format_points
-from molmo_model.text import load_tokenizer
+from molmo_model.text import Prompter, load_tokenizer
 from molmo_model.torch_runtime import TorchRuntime
 
 KINDS = ["native", "compat", "torch"] if best_dialect() == "native" else ["compat", "torch"]
@@ -129,6 +134,54 @@ class Noisy:
         true = self.tokens[self.at : self.at + count]
         wrong = self.rng.integers(0, 256, len(true))
         return np.where(self.rng.random(len(true)) < 0.8, true, wrong).tolist()
+
+
+class Leaning(TorchRuntime):
+    """A model of random weights that would rather write a text; now and then it errs."""
+
+    def __init__(self, model, tokens: list[int]) -> None:
+        super().__init__(model)
+        self.tokens, self.prompt = tokens, 0
+
+    def prefill(self, ids, features, behind=None):
+        logits = super().prefill(ids, features, behind)
+        self.prompt = self.cache.length
+        return self.lean(logits[None], 0)[0]
+
+    def step(self, ids):
+        read = self.cache.length - self.prompt
+        return self.lean(super().step(ids), read + 1)
+
+    def lean(self, logits, first):
+        for row, token in zip(logits, self.tokens[first:], strict=False):
+            row[token] += 3.5 * row.std()
+        return logits
+
+
+@pytest.mark.parametrize("text", [CUBE, " " + format_count(PAIRS, "red cubes")])
+@pytest.mark.parametrize("variant", ["tiny-qwen2", "tiny-olmo", "tiny-moe"])
+def test_random_models_answer_the_same_with_and_without_guessing(variant, text):
+    tokenizer = word_tokenizer()
+    config = config_for(tokenizer, variant)
+    prompter = Prompter(tokenizer, config)
+    options = AskOptions(max_new_tokens=len(prompter.text_ids(text)))
+    erred = passes = greedy = 0
+    for seed in range(3):
+        torch.manual_seed(seed)
+        model = Molmo(config)
+        for parameter in model.parameters():
+            torch.nn.init.normal_(parameter, std=0.3)
+        runtime = Leaning(model, prompter.text_ids(text))
+        predictor = Predictor(runtime, prompter, config, model_id="leaning")
+        plain = predictor.ask(RGB, "Where is the red cube?", replace(options, draft=False))
+        drafted = predictor.ask(RGB, "Where is the red cube?", options)
+        assert drafted.text == plain.text
+        assert drafted.points == plain.points
+        assert drafted.usage.answer_tokens == plain.usage.answer_tokens
+        erred += plain.text != text[1:]
+        passes, greedy = passes + drafted.usage.passes, greedy + plain.usage.passes
+    assert erred > 0
+    assert passes < greedy
 
 
 def runtime_of(variant, kind) -> Runtime:

@@ -158,6 +158,22 @@ def test_an_answer_ends_at_its_deadline():
     assert predictor.ask(RGB, "Where?", AskOptions(timeout_s=60)).points
 
 
+@pytest.mark.parametrize(("slow", "calls"), [("encode", 1), ("prefill", 2)])
+def test_a_deadline_that_passes_before_the_first_token_ends_the_answer_there(slow, calls):
+    predictor = scripted(ONE)
+    run = getattr(predictor.runtime, slow)
+
+    def run_slowly(*inputs):
+        time.sleep(0.1)
+        return run(*inputs)
+
+    setattr(predictor.runtime, slow, run_slowly)
+    with pytest.raises(TimeoutError, match=r"within 0\.05 s"):
+        next(predictor.stream(RGB, "Where?", AskOptions(timeout_s=0.05)))
+    assert predictor.runtime.calls == ["encode", "prefill"][:calls]
+    assert predictor.ask(RGB, "Where?").points
+
+
 def test_closing_the_stream_stops_decoding():
     predictor = scripted(ONE)
     stream = predictor.stream(RGB, "Where?")
@@ -184,7 +200,7 @@ def test_an_empty_prompt_is_refused_at_once(prompt):
 
 @pytest.mark.parametrize(
     "rgb",
-    [RGB[..., 0], RGB.astype(np.float32), RGB[:0], RGB[..., :2], np.zeros((4, 4, 4), np.uint8)],
+    [RGB[..., 0], RGB.astype(float), RGB[:0], RGB[:, :0], RGB[..., :2], np.zeros((4, 4, 4), "u1")],
 )
 def test_a_wrong_picture_is_refused_at_once(rgb):
     with pytest.raises(ValueError, match=r"\(H, W, 3\) uint8"):

@@ -80,7 +80,7 @@ def test_torch_guesses_ahead_as_losslessly(questions, expected):
         check_same(answer, wanted)
 
 
-def test_guessing_ahead_changes_no_answer_on_five_hundred_scenes():
+def test_neither_guessing_nor_stopping_changes_an_answer_on_five_hundred_scenes():
     predictor = molmo_engine.load(BUNDLE, threads=1)
     renderer = open_renderer()
     passes, greedy = 0, 0
@@ -92,6 +92,9 @@ def test_guessing_ahead_changes_no_answer_on_five_hundred_scenes():
         plain = predictor.ask(frame.rgb, question.prompt, AskOptions(draft=False))
         drafted = predictor.ask(frame.rgb, question.prompt)
         check_same(drafted, plain)
+        stopped = predictor.ask(frame.rgb, question.prompt, AskOptions(max_points=1))
+        assert plain.text.startswith(stopped.text)
+        assert [found.pixel for found in stopped.found] == [one.pixel for one in plain.found[:1]]
         if question.kind == "point" and len(plain.points) == 1:
             passes, greedy = passes + drafted.usage.passes, greedy + plain.usage.passes
     renderer.close()
