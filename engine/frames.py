@@ -39,6 +39,10 @@ class Frames:
     def nbytes(self) -> int:
         return sum(int(seen.rows.nbytes) for seen in self._seen.values())
 
+    def key(self, rgb: npt.NDArray[np.uint8]) -> bytes:
+        """What a picture is found by; where none is remembered, no time is spent on it."""
+        return fingerprint(rgb) if self._most_bytes else b""
+
     def find(self, key: bytes) -> Seen | None:
         """The picture of a fingerprint, if it is remembered."""
         seen = self._seen.pop(key, None)

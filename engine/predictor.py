@@ -19,7 +19,7 @@ from molmo_engine import FRAME_CACHE_MB
 from molmo_engine.clock import Clock
 from molmo_engine.decoding import Decoding
 from molmo_engine.drafting import Drafter
-from molmo_engine.frames import Frames, Seen, fingerprint
+from molmo_engine.frames import Frames, Seen
 from molmo_engine.markup import Markup
 from molmo_engine.records import Answer, AskOptions, Done, Event, PointFound, Timings, Usage
 from molmo_engine.runtime import Floats, Ints, Runtime
@@ -64,7 +64,7 @@ class Predictor:
         AskOptions), RuntimeError when another question was asked meanwhile.
         """
         clock, options = Clock(), options or AskOptions()
-        key = fingerprint(rgb)
+        key = self._frames.key(rgb)
         picture = self._frames.find(key) or prepare_image(rgb, self.config)
         ids = self.prompter.encode(prompt, picture.tokens)
         decoding = self._decoding(prompt, ids, options)
