@@ -17,12 +17,11 @@ from molmo_model.points import Point, PointStream, StreamedPoint, parse_points
 from molmo_model.text import TextStream
 
 
-class Writing:
-    """One answer about a picture of (width, height) pixels."""
+class TextWriting:
+    """One answer about a picture of (width, height) pixels, from pieces of text."""
 
-    def __init__(self, tokenizer: Tokenizer, size: tuple[int, int]) -> None:
+    def __init__(self, size: tuple[int, int]) -> None:
         self._size = size
-        self._characters = TextStream(tokenizer)
         self._points = PointStream()
         self._pieces: list[str] = []
         self._length = 0  # characters written so far
@@ -43,9 +42,8 @@ class Writing:
         """The words without the space that every answer starts with."""
         return "".join(self._pieces).removeprefix(" ")
 
-    def add(self, token: int, probability: float) -> Iterator[Token | PointFound]:
-        """The piece of text that a token completes, and the points that close with it."""
-        piece = self._characters.feed(token)
+    def write(self, piece: str, probability: float) -> Iterator[Token | PointFound]:
+        """The text of one token, and the points that close with it."""
         self._length += len(piece)
         self._ends.append(self._length)
         self._sure.append(probability)
@@ -53,9 +51,8 @@ class Writing:
         yield Token(piece)
         yield from self._locate(self._points.feed(piece))
 
-    def finish(self) -> Iterator[Token | PointFound]:
-        """What only the end of the text shows: half a character, points in other notations."""
-        piece = self._characters.finish()
+    def end(self, piece: str = "") -> Iterator[Token | PointFound]:
+        """The rest of the text, of no token of its own, and points in other notations."""
         if piece:
             self._pieces.append(piece)
             yield Token(piece)
@@ -78,6 +75,22 @@ class Writing:
         """The product of the probabilities of the tokens that write these characters."""
         first, last = bisect_right(self._ends, span[0]), bisect_left(self._ends, span[1])
         return math.prod(self._sure[first : last + 1])
+
+
+class Writing(TextWriting):
+    """The same from tokens: a character may take several of them."""
+
+    def __init__(self, tokenizer: Tokenizer, size: tuple[int, int]) -> None:
+        super().__init__(size)
+        self._characters = TextStream(tokenizer)
+
+    def add(self, token: int, probability: float) -> Iterator[Token | PointFound]:
+        """The piece of text that a token completes, and the points that close with it."""
+        return self.write(self._characters.feed(token), probability)
+
+    def finish(self) -> Iterator[Token | PointFound]:
+        """What only the end of the text shows: half a character, points in other notations."""
+        return self.end(self._characters.finish())
 
 
 def to_pixel(point: Point, width: int, height: int) -> tuple[float, float]:
