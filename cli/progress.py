@@ -10,7 +10,7 @@ from rich.progress import Progress
 
 
 @contextmanager
-def progress_bar(what: str, total: int) -> Iterator[Callable[[int], None]]:
+def progress_bar(what: str, total: int) -> Iterator[Callable[[float], None]]:
     """Yields a function that is told how many are done so far."""
     with Progress(console=Console(stderr=True)) as bar:
         task = bar.add_task(what, total=total)
