@@ -10,13 +10,16 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from molmo_cli.models import open_bundle, open_checkpoint
+from molmo_cli.models import Backend, open_bundle, open_checkpoint, open_remote
 from molmo_cli.pictures import save_annotated
 
 if TYPE_CHECKING:
     from molmo_engine.predictor import Predictor
     from molmo_engine.records import Answer, PointFound
+    from molmo_engine.remote import RemotePredictor
     from molmo_model.pictures import Rgb
+
+    Asked = Predictor | RemotePredictor
 
 
 def ask(
@@ -28,6 +31,27 @@ def ask(
     checkpoint: Annotated[
         Path | None,
         typer.Option(help="A checkpoint instead, run in torch: slow, needs no export."),
+    ] = None,
+    backend: Annotated[
+        Backend | None,
+        typer.Option(help="What computes the bundle; the fastest that is ready when not given."),
+    ] = None,
+    remote: Annotated[
+        str | None,
+        typer.Option(metavar="URL", help="A server instead that speaks OpenAI's protocol."),
+    ] = None,
+    model: Annotated[str | None, typer.Option(help="As the server calls it.")] = None,
+    key_file: Annotated[
+        Path | None,
+        typer.Option(
+            exists=True, dir_okay=False, help="Its key; default: MOLMO_API_KEY, or none."
+        ),
+    ] = None,
+    ca_file: Annotated[
+        Path | None,
+        typer.Option(
+            exists=True, dir_okay=False, help="Certificates (PEM) of who signed its own."
+        ),
     ] = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print the whole answer as one JSON object.")
@@ -43,20 +67,32 @@ def ask(
     Examples:  molmo ask cup.jpg "Point to the handle of the cup."
 
     molmo ask table.png "How many spheres are there?" --json
+
+    molmo ask cup.jpg "Point to the cup." --remote https://gpu.lan:8000/v1 --model Molmo-72B
     """
     from molmo_model.pictures import open_picture
 
-    if bundle and checkpoint:
-        raise typer.BadParameter("a bundle or a checkpoint, not both", param_hint="--checkpoint")
+    sources = {"--bundle": bundle, "--checkpoint": checkpoint, "--remote": remote}
+    given = [name for name, value in sources.items() if value is not None]
+    if len(given) > 1:
+        raise typer.BadParameter("there is one model to ask", param_hint=" and ".join(given))
+    if backend and given not in ([], ["--bundle"]):
+        raise typer.BadParameter("only a bundle has a choice", param_hint="--backend")
+    if (remote is None) != (model is None):
+        raise typer.BadParameter("it goes with --remote", param_hint="--model")
     rgb = open_picture(image)
-    with closing(open_checkpoint(checkpoint) if checkpoint else open_bundle(bundle)) as predictor:
+    if remote and model:
+        opened: Asked = open_remote(remote, model, key_file, ca_file)
+    else:
+        opened = open_checkpoint(checkpoint) if checkpoint else open_bundle(bundle, backend)
+    with closing(opened) as predictor:
         answer = predictor.ask(rgb, prompt) if as_json else _stream(predictor, rgb, prompt)
         typer.echo(_json(answer, predictor) if as_json else _summary(answer))
     if annotate:
         save_annotated(annotate, rgb, answer.found)
 
 
-def _stream(predictor: Predictor, rgb: Rgb, prompt: str) -> Answer:
+def _stream(predictor: Asked, rgb: Rgb, prompt: str) -> Answer:
     """Prints the words as they come; returns the whole answer."""
     from molmo_engine.records import Done, Token
 
@@ -79,7 +115,7 @@ def _summary(answer: Answer) -> str:
     lines.append(
         ("" if first is None else f"first point after {first:.0f} ms, ")
         + f"answer after {timings.total_ms:.0f} ms: "
-        f"{usage.answer_tokens} tokens in {usage.passes} passes"
+        f"{usage.answer_tokens} tokens" + (f" in {usage.passes} passes" if usage.passes else "")
     )
     return "\n".join(lines)
 
@@ -92,7 +128,7 @@ def _line(number: int, found: PointFound) -> str:
     )
 
 
-def _json(answer: Answer, predictor: Predictor) -> str:
+def _json(answer: Answer, predictor: Asked) -> str:
     points = [
         asdict(found.point) | {"pixel": found.pixel, "confidence": found.confidence}
         for found in answer.found

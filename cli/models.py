@@ -3,17 +3,28 @@
 from __future__ import annotations
 
 import os
+from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from molmo_engine.predictor import Predictor
+    from molmo_engine.remote import RemotePredictor
 
 SHIPPED = Path("assets") / "molmo-tiny" / "bundle"
 
 
+class Backend(str, Enum):
+    """What computes."""
+
+    auto = "auto"
+    tensorrt = "tensorrt"
+    tensorrt_rtx = "tensorrt_rtx"
+    onnxruntime = "onnxruntime"
+
+
 class ModelError(ValueError):
-    """A directory that is no model."""
+    """What is named is no model."""
 
 
 def open_model(directory: Path) -> Predictor:
@@ -27,11 +38,11 @@ def open_model(directory: Path) -> Predictor:
     )
 
 
-def open_bundle(directory: Path | None) -> Predictor:
+def open_bundle(directory: Path | None, backend: Backend | None = None) -> Predictor:
     """A bundle; without a name the one that comes with molmo_ros."""
     from molmo_engine import load
 
-    return load(directory or shipped_bundle())
+    return load(directory or shipped_bundle(), (backend or Backend.auto).value)
 
 
 def open_checkpoint(directory: Path) -> Predictor:
@@ -45,6 +56,18 @@ def open_checkpoint(directory: Path) -> Predictor:
     prompter = Prompter(load_tokenizer(directory), config)
     runtime = TorchRuntime.from_checkpoint(directory)
     return Predictor(runtime, prompter, config, model_id=directory.resolve().name)
+
+
+def open_remote(
+    url: str, model: str, key_file: Path | None, ca_file: Path | None
+) -> RemotePredictor:
+    """A model on a server; nothing is sent before the first question."""
+    from molmo_engine import connect
+
+    try:
+        return connect(url, model, key_file, ca_file)
+    except ValueError as error:
+        raise ModelError(str(error)) from error
 
 
 def shipped_bundle() -> Path:
