@@ -72,7 +72,7 @@ class Transfer:
                 self._news.put(line)
             return None
         except PassingError as error:
-            wait_s = max(error.wait_s, WAIT_S * 2 ** (attempt - 1) * random.uniform(0.8, 1.2))
+            wait_s = max(error.wait_s, WAIT_S * 2.0 ** (attempt - 1) * random.uniform(0.8, 1.2))
             if not is_silent:
                 raise
             if wait_s > LONGEST_WAIT_S:
