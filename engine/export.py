@@ -1,7 +1,8 @@
 """Turns a checkpoint directory into a bundle that a robot can run without torch.
 
-Writes both dialects of both graphs over one weight file, compares them with torch through ONNX
-Runtime, and only then lets the bundle appear: whole, or not at all.
+Writes the dialects of the graphs over one weight file, compares them with torch through ONNX
+Runtime, and only then lets the bundle appear: whole, or not at all. Weights pass through one
+tensor at a time: the checkpoint may be larger than the memory.
 """
 
 from __future__ import annotations
@@ -9,7 +10,6 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-from collections.abc import Mapping
 from pathlib import Path
 
 from molmo_engine.bundle import (
@@ -22,16 +22,22 @@ from molmo_engine.bundle import (
     Manifest,
     sha256,
 )
+from molmo_engine.export_calibration import look, read_examples
+from molmo_engine.export_checkpoint import Sources, read_checkpoint, streamed_model
 from molmo_engine.export_decoder import write_decoder
 from molmo_engine.export_experts import Mixing
+from molmo_engine.export_fused import Fused
 from molmo_engine.export_ops import Compat, Dialect, Native
-from molmo_engine.export_rounding import PRECISIONS
+from molmo_engine.export_range import check_range
+from molmo_engine.export_rounding import BFLOAT16, PRECISIONS, kept
+from molmo_engine.export_scaling import Scaling, save_scaling, scaled, search
 from molmo_engine.export_vision import write_vision
-from molmo_engine.export_weights import ExportError, Source, WeightFile, joined
+from molmo_engine.export_weights import ExportError, WeightFile, joined
+from molmo_engine.reference import record_reference
 from molmo_engine.verify import Verdict, verify_bundle
 from molmo_model.config import CropConfig, MolmoConfig
 from molmo_model.text import Prompter, load_tokenizer
-from molmo_model.weights import load_model
+from molmo_model.torch_runtime import TorchRuntime
 
 TEXT_ROOM = 1024  # tokens kept for question and answer beside the largest picture
 CAPACITY_STEP = 256
@@ -43,28 +49,38 @@ def export_bundle(
     bundle_dir: str | os.PathLike[str],
     precision: str = "fp16",
     capacity: int | None = None,
+    calibrate: str | os.PathLike[str] | None = None,
 ) -> Verdict:
     """Writes `bundle_dir`, replacing a bundle that is there; returns how close it is to torch.
 
-    precision: one of PRECISIONS: "fp32" or "fp16" of weights and caches; "int8" or "int4" of the
-               decoder's matrices beside fp16, "int8-fp32" or "int4-fp32" beside fp32
+    precision: one of PRECISIONS: "fp32", "fp16" or "bf16" of weights and caches; "int8" or "int4"
+               of the decoder's matrices beside fp16, "int8-fp32" or "int4-fp32" beside fp32
     capacity:  rows of the decoder cache, static in the graph; None = what the config can need
+    calibrate: a directory of pictures and questions by which rounded matrices are scaled
 
-    Raises ExportError for what cannot be exported as asked, and VerifyError when the graphs
-    differ from torch; then nothing is left behind.
+    Raises ExportError for what cannot be exported as asked, RangeError for activations beyond
+    fp16, and VerifyError when the graphs differ from torch; then nothing is left behind.
     """
     checkpoint, target = Path(checkpoint_dir), Path(bundle_dir).absolute()
     if precision not in PRECISIONS:
         raise ExportError(f"precision {precision!r}: wanted one of {', '.join(PRECISIONS)}")
+    if calibrate is not None and PRECISIONS[precision].rounding is None:
+        raise ExportError(f"precision {precision!r} rounds nothing that pictures could calibrate")
     _check_target(target)
-    config = MolmoConfig.from_json(checkpoint / "config.json")
+    config, sources = read_checkpoint(checkpoint)
     capacity = needed_capacity(config) if capacity is None else capacity
     _check_capacity(config, capacity)
     target.parent.mkdir(parents=True, exist_ok=True)
     staging = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
     try:
-        _write(checkpoint, staging, config, precision, capacity)
+        if calibrate is not None:
+            scaling = _calibrated(checkpoint, config, sources, precision, Path(calibrate))
+            save_scaling(staging, scaling)
+            sources = scaled(sources, config.decoder, scaling)
+        _write(checkpoint, staging, config, sources, precision, capacity)
         verdict = verify_bundle(staging, checkpoint)
+        model = streamed_model(config, kept(sources, PRECISIONS[precision]))
+        record_reference(staging, TorchRuntime(model))
         _publish(staging, target)
     finally:
         shutil.rmtree(staging, ignore_errors=True)
@@ -104,21 +120,30 @@ def _check_capacity(config: MolmoConfig, capacity: int) -> None:
         )
 
 
+def _calibrated(
+    checkpoint: Path, config: MolmoConfig, sources: Sources, precision: str, pictures: Path
+) -> Scaling:
+    calibration = look(checkpoint, config, sources, read_examples(pictures))
+    check_range(calibration.ranges, precision)
+    return search(sources, config.decoder, calibration.inputs, PRECISIONS[precision])
+
+
 def _write(
-    checkpoint: Path, bundle: Path, config: MolmoConfig, precision: str, capacity: int
+    checkpoint: Path,
+    bundle: Path,
+    config: MolmoConfig,
+    sources: Sources,
+    precision: str,
+    capacity: int,
 ) -> None:
-    """Fills an empty directory with everything a bundle has, the manifest last."""
-    model = load_model(checkpoint)
-    tensors = {
-        name: Source.of(parameter.detach().numpy()) for name, parameter in model.named_parameters()
-    }
+    """Fills a directory with everything a bundle has, the manifest last."""
     _copy_tokenizer(checkpoint, bundle, config)
     config.to_json(bundle / CONFIG)
-    table = [tensors[f"transformer.wte.{name}"] for name in ("embedding", "new_embedding")]
+    table = [sources[f"transformer.wte.{name}"] for name in ("embedding", "new_embedding")]
     embedding = WeightFile(PRECISIONS[precision].dtype)
     embedding.add("embedding", joined(table))
     embedding.write(bundle / EMBEDDING)
-    graphs = _write_graphs(bundle, tensors, config, precision, capacity)
+    graphs = _write_graphs(bundle, sources, config, precision, capacity)
     files = {path.name: sha256(path) for path in sorted(bundle.iterdir())}
     manifest = Manifest(
         model_id=f"{checkpoint.resolve().name}-{files[WEIGHTS][:8]}",
@@ -139,7 +164,7 @@ def _copy_tokenizer(checkpoint: Path, bundle: Path, config: MolmoConfig) -> None
 
 
 def _write_graphs(
-    bundle: Path, tensors: Mapping[str, Source], config: MolmoConfig, precision: str, capacity: int
+    bundle: Path, sources: Sources, config: MolmoConfig, precision: str, capacity: int
 ) -> tuple[GraphSpec, ...]:
     weights = WeightFile(PRECISIONS[precision].dtype)
     graphs: list[Dialect] = []
@@ -147,12 +172,15 @@ def _write_graphs(
     decoders = {"decoder": Mixing.CHOSEN}
     if config.decoder.experts:
         decoders["prefill"] = Mixing.ALL
-    for dialect in (Native, Compat):
+    dialects: tuple[type[Dialect], ...] = (Native, Compat, Fused)
+    if weights.dtype == BFLOAT16:  # ONNX Runtime, which Fused is for, has no kernels of it
+        dialects = (Native, Compat)
+    for dialect in dialects:
         graphs.append(dialect("vision", weights))
-        write_vision(graphs[-1], tensors, config)
+        write_vision(graphs[-1], sources, config)
         for part, mixing in decoders.items():
             graphs.append(dialect(part, weights, PRECISIONS[precision].rounding))
-            write_decoder(graphs[-1], tensors, config.decoder, capacity, mixing)
+            write_decoder(graphs[-1], sources, config.decoder, capacity, mixing)
     spans = weights.write(bundle / WEIGHTS)
     for graph in graphs:
         graph.save(bundle / _file(graph), WEIGHTS, spans)
@@ -170,7 +198,8 @@ def _write_graphs(
 
 
 def _file(graph: Dialect) -> str:
-    return f"{graph.name}.onnx" if graph.dialect == "native" else f"{graph.name}.compat.onnx"
+    suffix = "" if graph.dialect == "native" else f".{graph.dialect}"
+    return f"{graph.name}{suffix}.onnx"
 
 
 def _publish(staging: Path, target: Path) -> None:

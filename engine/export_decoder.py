@@ -16,7 +16,8 @@ from collections.abc import Mapping
 import numpy as np
 
 from molmo_engine.export_experts import Mixing, mix_experts
-from molmo_engine.export_ops import MASKED, Dialect
+from molmo_engine.export_graph import HIDDEN
+from molmo_engine.export_ops import Dialect, Turns
 from molmo_engine.export_weights import Source
 from molmo_model.config import DecoderConfig
 
@@ -35,36 +36,30 @@ def write_decoder(
     x = g.input("embeddings", [1, "tokens", config.width], g.dtype)
     positions = g.input("positions", [1, "tokens"], np.int64)
     rows = g.input("rows", ["rows"], np.int64)  # counted from the first token of this call
-    shared = _shared(g, config, capacity, positions)
+    turns = _turns(g, config, capacity, positions)
     cache_shape = [1, config.kv_heads, capacity, config.head_dim]
     written: dict[str, str] = {}
     for layer in range(config.layers):
         block = _Block(g, w, config, layer)
         caches = [g.input(f"{kind}.{layer}", cache_shape, g.dtype) for kind in ("keys", "values")]
-        x, *new = block.attend(x, shared, caches)
+        x, *new = block.attend(x, turns, caches)
         if layer == config.layers - 1:  # from here on only the rows asked for matter
             x = g.op("Gather", x, rows, axis=1)
-        x = block.think(x, mixing)
+        x = g.named(block.think(x, mixing), f"{HIDDEN}{layer}")
         written |= {f"new_keys.{layer}": new[0], f"new_values.{layer}": new[1]}
     _head(g, w, config, x)
     for name, tensor in written.items():
         g.output(name, tensor, cache_shape, g.dtype)
 
 
-def _shared(g: Dialect, config: DecoderConfig, capacity: int, positions: str) -> dict[str, str]:
-    """What every layer needs: positions, rotary tables (S, K / 2) and mask (1, 1, T, S)."""
+def _turns(g: Dialect, config: DecoderConfig, capacity: int, positions: str) -> Turns:
+    """The rotary tables, one row per cache row."""
     exponents = np.arange(0, config.head_dim, 2, dtype=np.float32) / np.float32(config.head_dim)
     speeds = np.float32(config.rope_theta) ** -exponents  # fp32 throughout, as published
     angles = np.arange(capacity, dtype=np.float32)[:, None] * speeds
-    columns = g.constant(np.arange(capacity).reshape(1, 1, 1, -1), np.int64)
-    own = g.op("Reshape", positions, g.ints(1, 1, -1, 1))
-    seen = g.op("LessOrEqual", columns, own)
-    return {
-        "positions": positions,
-        "cos": g.weight("decoder.cos", Source.of(np.cos(angles))),
-        "sin": g.weight("decoder.sin", Source.of(np.sin(angles))),
-        "mask": g.op("Where", seen, g.constant(0, g.dtype), g.constant(MASKED, g.dtype)),
-    }
+    cos = g.weight("decoder.cos", Source.of(np.cos(angles)))
+    sin = g.weight("decoder.sin", Source.of(np.sin(angles)))
+    return Turns(cos, sin, positions, capacity)
 
 
 class _Block:
@@ -76,20 +71,12 @@ class _Block:
         self.g, self.w, self.config = g, w, config
         self.source, self.name = f"blocks.{layer}", f"decoder.{layer}"
 
-    def attend(self, x: str, shared: Mapping[str, str], caches: list[str]) -> tuple[str, str, str]:
+    def attend(self, x: str, turns: Turns, caches: list[str]) -> tuple[str, str, str]:
         """Attention over the cache: x (1, T, D) -> x (1, T, D), new keys, new values."""
-        g, heads, kv_heads = self.g, self.config.heads, self.config.kv_heads
-        width = self.config.head_dim
+        g, config = self.g, self.config
         qkv = self._project(self._before(x, "attn.attn_norm"))
-        qkv = g.split_heads(qkv, heads + 2 * kv_heads, width)
-        # Queries and keys turn alike, so they turn together.
-        qk, v = g.ops("Split", 2, qkv, g.ints(heads + kv_heads, kv_heads), axis=1)
-        qk = g.rotate(qk, shared["cos"], shared["sin"], shared["positions"])
-        q, k = g.ops("Split", 2, qk, g.ints(heads, kv_heads), axis=1)
-        keys = g.write_rows(caches[0], k, shared["positions"], kv_heads)
-        values = g.write_rows(caches[1], v, shared["positions"], kv_heads)
-        mixed = g.attend(q, keys, values, (heads, kv_heads, width), shared["mask"])
-        mixed = g.merge_heads(mixed, self.config.width)
+        heads = (config.heads, config.kv_heads, config.head_dim)
+        mixed, keys, values = g.attend_cached(qkv, caches, heads, turns)
         update = g.linear(mixed, f"{self.name}.out", self._weight("attn.attn_out").T)
         return g.op("Add", x, self._behind(update, "attn.attn_norm")), keys, values
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -23,6 +23,7 @@ from molmo_engine.export_weights import Source, Spans, WeightFile
 
 Shape = Sequence[int | str]  # a word is a dynamic dimension
 HALF_SCALES_SINCE, BLOCKS_SINCE = 19, 21  # opsets of DequantizeLinear: fp16, a scale per block
+HIDDEN = "hidden."  # with a number: what flows from layer to layer, under names that stay
 _INTEGERS = {8: (TensorProto.INT8, np.int8), 4: (TensorProto.INT4, np.uint8)}  # bits -> types
 
 
@@ -36,6 +37,7 @@ class Graph:
     """
 
     opset: int
+    domains: ClassVar[tuple[str, ...]] = ()  # of operators beside ONNX's own
 
     def __init__(self, name: str, weights: WeightFile, rounding: Rounding | None = None) -> None:
         self.name = name
@@ -55,9 +57,14 @@ class Graph:
     def output(self, name: str, tensor: str, shape: Shape, dtype: npt.DTypeLike) -> None:
         """Makes `tensor` an output called `name`; call it last, it renames the tensor."""
         self.outputs.append(_spec(name, shape, dtype))
-        for node in self._nodes:
-            for names in (node.input, node.output):
-                names[:] = [name if old == tensor else old for old in names]
+        self.named(tensor, name)
+
+    def named(self, tensor: str, name: str) -> str:
+        """Gives a tensor a name to find it by."""
+        made = [names for node in self._nodes for names in (node.input, node.output)]
+        for names in (*made, *self._made.values()):
+            names[:] = [name if old == tensor else old for old in names]
+        return name
 
     def op(self, kind: str, *inputs: str, **attributes: Any) -> str:
         """An operation with one output."""
@@ -130,8 +137,9 @@ class Graph:
             [_value(spec) for spec in self.outputs],
             list(self._tensors.values()),
         )
-        opsets = [helper.make_opsetid("", self.opset)]
-        version = helper.find_min_ir_version_for(opsets)
+        own = helper.make_opsetid("", self.opset)
+        opsets = [own, *(helper.make_opsetid(domain, 1) for domain in self.domains)]
+        version = helper.find_min_ir_version_for([own])
         model = helper.make_model(graph, opset_imports=opsets, ir_version=version)
         path.write_bytes(model.SerializeToString(deterministic=True))
 

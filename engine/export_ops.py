@@ -10,6 +10,7 @@ B batch, H query heads, G key/value heads, T tokens, S cache rows, K head width
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
@@ -20,6 +21,19 @@ from molmo_engine.export_graph import Graph
 from molmo_engine.export_weights import Source
 
 MASKED = -65504.0  # the lowest fp16: exactly 0 after the softmax, finite in every precision
+
+
+@dataclass(frozen=True)
+class Turns:
+    """Where the tokens stand, and what turns them there.
+
+    tables cos and sin (S, K / 2), positions (1, T), capacity S
+    """
+
+    cos: str
+    sin: str
+    positions: str
+    capacity: int
 
 
 class Dialect(Graph, ABC):
@@ -58,6 +72,34 @@ class Dialect(Graph, ABC):
             scores = self.op("Add", scores, self.op("Concat", *[mask] * (query // key), axis=2))
         mixed = self.op("MatMul", self.op("Softmax", scores, axis=-1), v)
         return self.op("Reshape", mixed, self.ints(0, query, -1, width)) if query > key else mixed
+
+    def attend_cached(
+        self, qkv: str, caches: list[str], heads: tuple[int, int, int], turns: Turns
+    ) -> tuple[str, str, str]:
+        """Writes the new rows into the cache, and attends over all rows up to each token's own.
+
+        qkv (1, T, (H + 2 * G) * K), caches of keys and values (1, G, S, K), heads (H, G, K);
+        returns (1, T, H * K) and the caches with the new rows
+        """
+        query, key, width = heads
+        qkv = self.split_heads(qkv, query + 2 * key, width)
+        # Queries and keys turn alike, so they turn together.
+        qk, v = self.ops("Split", 2, qkv, self.ints(query + key, key), axis=1)
+        qk = self.rotate(qk, turns.cos, turns.sin, turns.positions)
+        q, k = self.ops("Split", 2, qk, self.ints(query, key), axis=1)
+        keys = self.write_rows(caches[0], k, turns.positions, key)
+        values = self.write_rows(caches[1], v, turns.positions, key)
+        mixed = self.attend(q, keys, values, heads, self._mask(turns))
+        return self.merge_heads(mixed, query * width), keys, values
+
+    def _mask(self, turns: Turns) -> str:
+        """What each token sees of the cache, (1, 1, T, S): 0, or MASKED behind it."""
+        columns = self.constant(np.arange(turns.capacity).reshape(1, 1, 1, -1), np.int64)
+        own = self.op("Reshape", turns.positions, self.ints(1, 1, -1, 1))
+        seen = self.op("LessOrEqual", columns, own)
+        return self.op(
+            "Where", seen, self.constant(0, self.dtype), self.constant(MASKED, self.dtype)
+        )
 
     def linear(
         self, x: str, name: str, weight: Source, bias: Source | None = None, exact: bool = False

@@ -15,10 +15,13 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+from onnx import TensorProto, helper
 
 from molmo_engine.export_weights import Array, Source
 
 GROUP = 128  # inputs that share a scale; fewer where the width is not a multiple
+OUTPUTS = 1024  # of a matrix, rounded at a time
+BFLOAT16 = helper.tensor_dtype_to_np_dtype(TensorProto.BFLOAT16)  # numpy itself has none
 
 
 @dataclass(frozen=True)
@@ -53,6 +56,7 @@ INT8, INT4 = Rounding(8, is_grouped=False), Rounding(4, is_grouped=True)
 PRECISIONS: Mapping[str, Precision] = {
     "fp32": Precision(np.float32),
     "fp16": Precision(np.float16),
+    "bf16": Precision(BFLOAT16),
     "int8": Precision(np.float16, INT8),
     "int4": Precision(np.float16, INT4),
     "int8-fp32": Precision(np.float32, INT8),  # for CPUs, which compute in fp32
@@ -74,7 +78,7 @@ def rounded(matrix: Source, rounding: Rounding, dtype: npt.DTypeLike) -> tuple[S
         return values if rounding.bits == 8 else _packed(values)
 
     def scales() -> Array:
-        _, found = round_to_nearest(matrix.make(), rounding, group, dtype)
+        found = _scales(matrix.make(), rounding, group, dtype)
         return found[0] if found.shape[:-1] == (1,) else found
 
     stored = columns if rounding.bits == 8 else columns // 2
@@ -86,21 +90,47 @@ def round_to_nearest(
     matrix: Array, rounding: Rounding, group: int, dtype: npt.DTypeLike
 ) -> tuple[npt.NDArray[np.int8], Array]:
     """(..., K, N) -> integers (..., K, N), scales (..., K / group, N) of `dtype`, above zero."""
-    *stack, rows, columns = matrix.shape
-    blocks = matrix.reshape(*stack, rows // group, group, columns)
-    smallest = np.finfo(np.dtype(dtype)).smallest_subnormal
-    largest = np.abs(blocks).max(-2) / rounding.limit
-    scales = np.maximum(largest, smallest).astype(dtype)
-    steps = np.rint(blocks / scales[..., None, :].astype(np.float32))
-    integers = steps.clip(-rounding.limit, rounding.limit).astype(np.int8)
-    return integers.reshape(matrix.shape), scales
+    scales = _scales(matrix, rounding, group, dtype)
+    integers = np.empty(matrix.shape, np.int8)
+    for part in _parts(matrix):
+        wide = scales[..., None, part].astype(np.float32)
+        steps = _blocks(matrix[..., part], group) / wide
+        np.rint(steps, out=steps)
+        np.clip(steps, -rounding.limit, rounding.limit, out=steps)
+        integers[..., part] = steps.reshape(*matrix.shape[:-1], -1)
+    return integers, scales
 
 
 def round_trip(matrix: Array, rounding: Rounding, group: int, dtype: npt.DTypeLike) -> Array:
-    """The matrix that a rounded bundle computes with: (K, N) -> (K, N) fp32."""
+    """The matrix that a rounded bundle computes with: (..., K, N) -> (..., K, N) fp32."""
     integers, scales = round_to_nearest(matrix, rounding, group, dtype)
-    wide: npt.NDArray[np.float32] = scales.astype(np.float32).repeat(group, axis=0)
-    return np.multiply(integers, wide, dtype=np.float32)
+    kept = np.empty(matrix.shape, np.float32)
+    for part in _parts(matrix):
+        wide = scales[..., None, part].astype(np.float32)
+        kept[..., part] = (_blocks(integers[..., part], group) * wide).reshape(
+            kept[..., part].shape
+        )
+    return kept
+
+
+def _scales(matrix: Array, rounding: Rounding, group: int, dtype: npt.DTypeLike) -> Array:
+    """(..., K, N) -> (..., K / group, N): the largest weight of each group over the limit."""
+    blocks = _blocks(matrix, group)
+    largest = np.maximum(blocks.max(-2), -blocks.min(-2)) / rounding.limit
+    smallest = np.finfo(np.dtype(dtype)).smallest_subnormal  # TensorRT refuses a scale of zero
+    scales: Array = np.maximum(largest, smallest).astype(dtype)
+    return scales
+
+
+def _blocks(matrix: Array, group: int) -> Array:
+    """(..., K, N) -> (..., K / group, group, N)."""
+    *stack, rows, columns = matrix.shape
+    return matrix.reshape(*stack, rows // group, group, columns)
+
+
+def _parts(matrix: Array) -> list[slice]:
+    """Slices of the outputs, so that rounding needs little memory beside the matrix."""
+    return [slice(first, first + OUTPUTS) for first in range(0, matrix.shape[-1], OUTPUTS)]
 
 
 def _packed(integers: npt.NDArray[np.int8]) -> npt.NDArray[np.uint8]:
@@ -109,3 +139,30 @@ def _packed(integers: npt.NDArray[np.int8]) -> npt.NDArray[np.uint8]:
     low, high = nibbles[..., 0::2], nibbles[..., 1::2] << np.uint8(4)
     packed: npt.NDArray[np.uint8] = np.bitwise_or(low, high, dtype=np.uint8)
     return packed
+
+
+def kept(sources: Mapping[str, Source], precision: Precision) -> dict[str, Source]:
+    """The weights of a checkpoint as a bundle of this precision keeps them.
+
+    What fp32 and fp16 lose is left to the tolerance of who compares.
+    """
+    return {name: _kept(name, source, precision) for name, source in sources.items()}
+
+
+def _kept(name: str, source: Source, precision: Precision) -> Source:
+    rounding, dtype = precision.rounding, precision.dtype
+    if rounding and is_rounded(name, source):
+        group = rounding.group(source.shape[1], is_stack=".experts." in name)
+        transposed = source.T
+        return Source(
+            transposed.shape, lambda: round_trip(transposed.make(), rounding, group, dtype)
+        ).T
+    if dtype == BFLOAT16:
+        return Source(source.shape, lambda: source.make().astype(dtype).astype(np.float32))
+    return source
+
+
+def is_rounded(name: str, source: Source) -> bool:
+    """Whether a rounded bundle rounds this parameter of a model: (out, in) of a decoder layer."""
+    is_router = name.endswith("mlp.gate.weight")
+    return "transformer.blocks." in name and len(source.shape) == 2 and not is_router

@@ -14,6 +14,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from molmo_engine.export_graph import HIDDEN
 from molmo_engine.export_ops import Dialect
 from molmo_engine.export_weights import Array, Source, joined
 from molmo_model.config import MolmoConfig
@@ -26,7 +27,7 @@ def write_vision(g: Dialect, weights: Mapping[str, Source], config: MolmoConfig)
     crops = config.crops
     w = _Weights(weights)
     pixels = g.input("crops", ["crops", crops.patches, crops.patch_values], g.dtype)
-    masks = g.input("masks", ["crops", crops.patches], np.float32)
+    masks = g.input("masks", ["views", crops.patches], np.float32)
     source = g.input("source", ["tokens"], np.int64)  # 1 + flat (crop, pooled patch); 0 = none
     features = _vit(g, w, config, pixels)
     features = g.op("Add", features, _padding(g, w, masks))
@@ -61,7 +62,7 @@ def _vit(g: Dialect, w: _Weights, config: MolmoConfig, pixels: str) -> str:
     x = g.layer_norm(x, "vit.pre_ln", w[f"{pre}.weight"], w[f"{pre}.bias"], vit.norm_eps)
     outputs = []
     for layer in range(vit.depth_used):
-        x = _block(g, w, config, x, layer)
+        x = g.named(_block(g, w, config, x, layer), f"{HIDDEN}{layer}")
         outputs.append(x)
     chosen = [outputs[layer % vit.layers] for layer in vit.features]
     features = g.op("Concat", *chosen, axis=-1)

@@ -11,7 +11,7 @@ import struct
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import numpy.typing as npt
@@ -19,7 +19,15 @@ import numpy.typing as npt
 Array = npt.NDArray[Any]
 Spans = dict[str, tuple[int, int]]  # offset and length in bytes of each tensor of a file
 
-NAMES = {"float32": "F32", "float16": "F16", "int8": "I8", "uint8": "U8"}  # in safetensors
+AT_ONCE = 1 << 26  # bytes of a tensor that are converted and written together
+# As safetensors calls them.
+NAMES = {
+    "float32": "F32",
+    "float16": "F16",
+    "bfloat16": "BF16",
+    "int8": "I8",
+    "uint8": "U8",
+}
 
 
 class ExportError(ValueError):
@@ -28,10 +36,14 @@ class ExportError(ValueError):
 
 @dataclass(frozen=True)
 class Source:
-    """A tensor that is made when it is needed."""
+    """A tensor that is made when it is needed.
+
+    parts: what it consists of, one behind the other along its first axis; empty = itself
+    """
 
     shape: tuple[int, ...]
     make: Callable[[], Array]
+    parts: tuple[Source, ...] = ()
 
     @classmethod
     def of(cls, array: Array) -> Source:
@@ -48,7 +60,9 @@ def joined(parts: Sequence[Source]) -> Source:
     """Tensors one behind the other along their first axis."""
     rows = sum(part.shape[0] for part in parts)
     return Source(
-        (rows, *parts[0].shape[1:]), lambda: np.concatenate([part.make() for part in parts])
+        (rows, *parts[0].shape[1:]),
+        lambda: np.concatenate([part.make() for part in parts]),
+        tuple(parts),
     )
 
 
@@ -96,7 +110,8 @@ class WeightFile:
         with path.open("wb") as file:
             file.write(struct.pack("<Q", len(text)) + text)
             for name, (source, dtype) in order:
-                _narrowed(name, source, dtype).tofile(file)
+                for part in source.parts or (source,):
+                    _append(file, name, part, dtype)
         start = 8 + len(text)
         return {
             name: (start + begin, end - begin)
@@ -104,12 +119,14 @@ class WeightFile:
         }
 
 
-def _narrowed(name: str, source: Source, dtype: np.dtype[Any]) -> Array:
-    """The tensor in its stored type and row-major; refuses what does not fit the type."""
+def _append(file: BinaryIO, name: str, source: Source, dtype: np.dtype[Any]) -> None:
+    """Writes a tensor in its stored type and row-major; refuses what does not fit the type."""
     array = source.make()
     assert array.shape == source.shape, (name, array.shape, source.shape)
-    with np.errstate(over="ignore"):
-        stored = np.ascontiguousarray(array, dtype)
-    if not np.isfinite(stored).all():
-        raise ExportError(f"{name}: values do not fit {dtype}; export with fp32")
-    return stored
+    rows = max(1, AT_ONCE // array[0].nbytes)
+    for first in range(0, len(array), rows):
+        with np.errstate(over="ignore"):
+            stored = np.ascontiguousarray(array[first : first + rows], dtype)
+        if not np.isfinite(stored).all():
+            raise ExportError(f"{name}: values do not fit {dtype}; export with bf16 or fp32")
+        stored.tofile(file)

@@ -1,32 +1,40 @@
 """Compares a bundle with the checkpoint it was made from: ONNX Runtime against torch.
 
-One random picture with a random question, then greedy decoding in step: both read the tokens
-that torch chooses, so one early difference does not hide what comes after it. A bundle of rounded
-weights has to equal torch with the same rounded weights; what the rounding itself costs is stated.
+One random picture with a random question, then random words in steps of several tokens and of one:
+at each the logits have to agree, and the token that greedy decoding would choose. Both sides hold
+one layer in memory at a time, so that what was exported can be compared on the same machine. A
+bundle of rounded weights has to equal torch with the same rounded weights; what the rounding
+itself costs is stated.
 """
 
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
-import numpy.typing as npt
 import torch
 
 from molmo_engine.bundle import Bundle
-from molmo_engine.export_rounding import PRECISIONS, Rounding, round_trip
-from molmo_engine.ort_runtime import OrtRuntime, best_dialect
-from molmo_engine.runtime import Floats, Ints, Runtime
-from molmo_model.image import prepare_image
-from molmo_model.molmo import Molmo
+from molmo_engine.export_checkpoint import Sources, read_checkpoint, streamed_model
+from molmo_engine.export_range import check_range, watch_range
+from molmo_engine.export_rounding import BFLOAT16, PRECISIONS, kept
+from molmo_engine.export_scaling import read_scaling, scaled
+from molmo_engine.ort_runtime import dialects_here
+from molmo_engine.runtime import STEP, Floats, Ints
+from molmo_engine.verify_runtime import PiecewiseRuntime
+from molmo_model.config import MolmoConfig
+from molmo_model.image import ImageInputs, prepare_image
 from molmo_model.torch_runtime import TorchRuntime
-from molmo_model.weights import load_model
 
-STEPS = 12
-# Share of the largest logit. fp32: other summation orders; fp16: its 11 bits through all layers.
-TOLERANCE = {np.dtype(np.float32): 2e-5, np.dtype(np.float16): 2e-2}
+WORDS = 9  # of the question
+STEPS = (STEP, 1)  # tokens of each pass behind it
+# Share of the largest logit. fp32: other summation orders; 16 bits: the 11 or 8 bits of fp16 or
+# bf16 through all layers.
+TOLERANCE = {"float32": 2e-5, "float16": 2e-2, "bfloat16": 5e-2}
 
 
 class VerifyError(RuntimeError):
@@ -41,13 +49,33 @@ class Verdict:
     feature_error: float  # of the image features, as share of the largest
     logit_error: float  # as share of the largest logit
     tokens_equal: bool  # every greedy token
-    rounding_error: float = 0.0  # of torch with rounded weights, as share of the largest logit
-    rounding_agreement: float = 1.0  # share of its greedy tokens that are those without rounding
+    rounding_error: float = 0.0  # of torch in the bundle's precision, as share of the largest
+    rounding_agreement: float = 1.0  # share of its greedy tokens that are those of fp32
+    ranges: Mapping[str, float] = field(default_factory=dict)  # see export_range.watch_range
+
+
+class Reader(Protocol):
+    """What is compared: the part of a Runtime that reads."""
+
+    def encode(self, crops: Floats, masks: Floats, index: Ints, tokens: int) -> Floats: ...
+
+    def prefill(self, ids: Ints, features: Floats | None) -> Floats: ...
+
+    def step(self, ids: Ints) -> Floats: ...
+
+
+@dataclass(frozen=True)
+class _Question:
+    """A picture, a prompt (T,) with its place, and the words that follow (n,)."""
+
+    image: ImageInputs
+    ids: Ints
+    words: Ints
 
 
 @dataclass(frozen=True)
 class _Trace:
-    """What one runtime made of the question: features (T, D), logits (steps, V)."""
+    """What one side made of the question: features (T, D), logits (1 + n, V)."""
 
     features: Floats
     logits: Floats
@@ -56,61 +84,65 @@ class _Trace:
 def verify_bundle(bundle_dir: str | os.PathLike[str], checkpoint_dir: str | Path) -> Verdict:
     """Raises VerifyError when the bundle is further from torch than its precision explains."""
     bundle = Bundle.open(bundle_dir)
-    rng = np.random.default_rng(0)
-    rgb = rng.integers(0, 256, (480, 640, 3), np.uint8)
-    words = rng.integers(0, bundle.config.decoder.vocab_size, 9)
-    precision = PRECISIONS[bundle.manifest.precision]
-    model = load_model(checkpoint_dir)
-    exact = wanted = _trace(TorchRuntime(model), bundle, rgb, words, None)
-    greedy = exact.logits.argmax(-1)
-    if precision.rounding:
-        round_model(model, precision.rounding, precision.dtype)
-        wanted = _trace(TorchRuntime(model), bundle, rgb, words, greedy)
-    dialects = ("native", "compat") if best_dialect() == "native" else ("compat",)
-    found = [
-        _trace(OrtRuntime(bundle, dialect=dialect, exact=True), bundle, rgb, words, greedy)
-        for dialect in dialects
-    ]
+    config, sources = read_checkpoint(Path(checkpoint_dir))
+    question = _question(config)
+    model = streamed_model(config, sources)
+    ranges = watch_range(model)
+    exact = _trace(TorchRuntime(model), question)
+    wanted, lossy = _expected(bundle, config, sources, question, exact)
+    written = {graph.dialect for graph in bundle.manifest.graphs}
+    dialects = tuple(dialect for dialect in dialects_here() if dialect in written)
+    found = [_trace(PiecewiseRuntime(bundle, dialect), question) for dialect in dialects]
     verdict = Verdict(
         dialects=dialects,
         feature_error=max(_error(trace.features, wanted.features) for trace in found),
         logit_error=max(_error(trace.logits, wanted.logits) for trace in found),
         tokens_equal=all(_agreement(trace, wanted) == 1 for trace in found),
-        rounding_error=_error(wanted.logits, exact.logits),
-        rounding_agreement=_agreement(wanted, exact),
+        rounding_error=_error(lossy.logits, exact.logits),
+        rounding_agreement=_agreement(lossy, exact),
+        ranges=ranges,
     )
     _judge(verdict, bundle.manifest.precision)
     return verdict
 
 
-@torch.no_grad()
-def round_model(model: Molmo, rounding: Rounding, dtype: npt.DTypeLike) -> None:
-    """Gives a model, in place, the weights that a rounded bundle of it has."""
-    for name, parameter in model.transformer.blocks.named_parameters():
-        if parameter.ndim == 2 and not name.endswith("mlp.gate.weight"):  # not the router
-            matrix = parameter.T.numpy()
-            group = rounding.group(len(matrix), is_stack=".experts." in name)
-            kept = round_trip(matrix, rounding, group, dtype)
-            parameter.copy_(torch.from_numpy(kept).T)
+def _expected(
+    bundle: Bundle, config: MolmoConfig, sources: Sources, question: _Question, exact: _Trace
+) -> tuple[_Trace, _Trace]:
+    """What the bundle has to compute, and what its precision makes of the question in torch.
+
+    bf16 is compared twice: the graphs in fp32 with the weights of bf16, as no CPU kernel computes
+    them in bf16; and torch, which does compute in bf16, with fp32.
+    """
+    precision = PRECISIONS[bundle.manifest.precision]
+    is_bf16 = precision.dtype == BFLOAT16
+    if not precision.rounding and not is_bf16:
+        return exact, exact
+    scaling = read_scaling(bundle.directory)
+    sources = kept(scaled(sources, config.decoder, scaling), precision)
+    wanted = _trace(TorchRuntime(streamed_model(config, sources)), question)
+    if not is_bf16:
+        return wanted, wanted
+    model = streamed_model(config, sources, torch.bfloat16)
+    return wanted, _trace(TorchRuntime(model), question)
 
 
-def _trace(
-    runtime: Runtime,
-    bundle: Bundle,
-    rgb: npt.NDArray[np.uint8],
-    words: Ints,
-    tokens: Ints | None,
-) -> _Trace:
-    """Asks once; decodes the given tokens, or greedily."""
-    image = prepare_image(rgb, bundle.config)
-    ids = np.concatenate([words[:1], image.tokens, words[1:]])
-    features = runtime.encode(image.crops, image.masks, image.index, len(ids))
-    logits = [runtime.prefill(ids, features).copy()]
-    for i in range(STEPS):
-        token = logits[-1].argmax() if tokens is None else tokens[i]
-        logits.append(runtime.step(np.array([token]))[0].copy())
-    runtime.close()
-    return _Trace(features, np.stack(logits))
+def _question(config: MolmoConfig) -> _Question:
+    rng = np.random.default_rng(0)
+    image = prepare_image(rng.integers(0, 256, (480, 640, 3), np.uint8), config)
+    words = rng.integers(0, config.decoder.vocab_size, WORDS + sum(STEPS))
+    ids = np.concatenate([words[:1], image.tokens, words[1:WORDS]])
+    return _Question(image, ids, words[WORDS:])
+
+
+def _trace(reader: Reader, question: _Question) -> _Trace:
+    """Asks once, then reads the words."""
+    image, ids = question.image, question.ids
+    features = reader.encode(image.crops, image.masks, image.index, len(ids))
+    logits = [reader.prefill(ids, features)[None].copy()]
+    ends = np.cumsum(STEPS)
+    logits += [reader.step(words).copy() for words in np.split(question.words, ends[:-1])]
+    return _Trace(features, np.concatenate(logits))
 
 
 def _error(found: Floats, wanted: Floats) -> float:
@@ -124,12 +156,15 @@ def _agreement(found: _Trace, wanted: _Trace) -> float:
 
 def _judge(verdict: Verdict, precision: str) -> None:
     dtype = np.dtype(PRECISIONS[precision].dtype)
-    tolerance = TOLERANCE[dtype]
+    check_range(verdict.ranges, precision)
+    tolerance = TOLERANCE[dtype.name]
     worst = max(verdict.feature_error, verdict.logit_error)
     # Near a tie 16 bits may choose the other token; the logits still have to agree.
     is_right = worst <= tolerance and (verdict.tokens_equal or dtype != np.float32)
     if not is_right:  # also NaN
         raise VerifyError(
-            f"the {precision} bundle differs from torch: {verdict}; allowed is {tolerance:g}. "
-            "Export with precision='fp32', and report it if that fails too"
+            f"the {precision} bundle differs from torch: features by {verdict.feature_error:.1e}, "
+            f"logits by {verdict.logit_error:.1e} of the largest, greedy tokens "
+            f"{'equal' if verdict.tokens_equal else 'differ'}; allowed is {tolerance:g}. "
+            "Export with --precision fp32, and report it if that fails too"
         )

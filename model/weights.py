@@ -10,7 +10,9 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from pickle import UnpicklingError
 
@@ -31,6 +33,14 @@ class WeightsError(ValueError):
     """A checkpoint whose tensors are not those of its config."""
 
 
+@dataclass(frozen=True)
+class StoredTensor:
+    """A tensor that stays in its file until it is read."""
+
+    shape: tuple[int, ...]
+    read: Callable[[], Tensor]
+
+
 def load_model(
     directory: str | Path,
     dtype: torch.dtype = torch.float32,
@@ -43,15 +53,31 @@ def load_model(
     """
     directory = Path(directory)
     config = MolmoConfig.from_json(directory / "config.json")
-    with torch.device("meta"):
-        model = Molmo(config)
-    ours = {published_name(name, config): name for name, _ in model.named_parameters()}
-    files = weight_files(directory)
-    wanted = {name: tuple(model.get_parameter(own).shape) for name, own in ours.items()}
-    _compare(directory, wanted, _stored_shapes(files))
-    for name, value in _tensors(files):
-        _assign(model, ours[name], value.to(device=device, dtype=dtype))
+    model = empty_model(config)
+    for name, stored in stored_tensors(directory, config).items():
+        _assign(model, name, stored.read().to(device=device, dtype=dtype))
     return model.eval()
+
+
+def empty_model(config: MolmoConfig) -> Molmo:
+    """A model without memory for its weights."""
+    with torch.device("meta"):
+        return Molmo(config)
+
+
+def stored_tensors(directory: Path, config: MolmoConfig) -> dict[str, StoredTensor]:
+    """The tensors of a checkpoint by the names of our parameters; reads none of them.
+
+    Raises WeightsError as `load_model` does.
+    """
+    own = {
+        published_name(name, config): (name, tuple(parameter.shape))
+        for name, parameter in empty_model(config).named_parameters()
+    }
+    stored = _stored(weight_files(directory))
+    shapes = {name: tensor.shape for name, tensor in stored.items()}
+    _compare(directory, {name: shape for name, (_, shape) in own.items()}, shapes)
+    return {own[name][0]: tensor for name, tensor in stored.items()}
 
 
 def save_model(model: Molmo, directory: str | Path) -> None:
@@ -103,32 +129,30 @@ def weight_files(directory: Path) -> list[Path]:
     return [directory / name for name in names]
 
 
-def _stored_shapes(files: list[Path]) -> dict[str, tuple[int, ...]]:
-    """Name and shape of every stored tensor, without reading the tensors."""
-    shapes: dict[str, tuple[int, ...]] = {}
+def _stored(files: list[Path]) -> dict[str, StoredTensor]:
+    """Every stored tensor by its name in the files."""
+    found: dict[str, StoredTensor] = {}
     for path in files:
         if path.suffix == ".bin":
-            shapes |= {name: tuple(value.shape) for name, value in _unpickled(path).items()}
+            for name, value in _unpickled(path).items():
+                found[name] = StoredTensor(tuple(value.shape), value.detach)
             continue
         try:
             with safe_open(path, "pt") as file:
                 for name in file.keys():  # noqa: SIM118 - safe_open is not a dict
-                    shapes[name] = tuple(file.get_slice(name).get_shape())
+                    shape = tuple(file.get_slice(name).get_shape())
+                    found[name] = StoredTensor(shape, partial(_read, path, name))
         except SafetensorError as error:
             raise WeightsError(
                 f"{path}: truncated or not a safetensors file ({error}); copy it again"
             ) from error
-    return shapes
+    return found
 
 
-def _tensors(files: list[Path]) -> Iterator[tuple[str, Tensor]]:
-    for path in files:
-        if path.suffix == ".bin":
-            yield from _unpickled(path).items()
-            continue
-        with safe_open(path, "pt") as file:
-            for name in file.keys():  # noqa: SIM118
-                yield name, file.get_tensor(name)
+def _read(path: Path, name: str) -> Tensor:
+    """One tensor, mapped: its pages count as memory until the tensor is dropped."""
+    with safe_open(path, "pt") as file:
+        return file.get_tensor(name)
 
 
 def _unpickled(path: Path) -> dict[str, Tensor]:

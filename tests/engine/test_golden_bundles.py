@@ -12,14 +12,14 @@ from recipes import GOLDEN, hash_pixels, recipe_rgb
 from safetensors.numpy import load_file
 
 from molmo_engine.bundle import Bundle
-from molmo_engine.ort_runtime import OrtRuntime, best_dialect
+from molmo_engine.ort_runtime import OrtRuntime, dialects_here
 from molmo_model.config import MolmoConfig
 from molmo_model.image import prepare_image
 from molmo_model.torch_runtime import TorchRuntime
 
 VARIANTS = ["tiny-qwen2", "tiny-olmo", "tiny-moe"]
 CASES = ["text", "crops2", "wide", "tall", "max12", "batch_0", "batch_1"]
-DIALECTS = ["native", "compat"] if best_dialect() == "native" else ["compat"]
+DIALECTS = dialects_here()
 TORCH = 2e-4  # absolute, of logits up to 10: fp32 in other orders of summation
 GOLDEN_HASH, GOLDEN_PICTURE = 3e-4, 3e-3  # the tolerances of the golden numbers
 
@@ -104,6 +104,31 @@ def test_a_bundle_computes_as_torch(variant, case, dialect):
     assert np.abs(logits - wanted).max() < TORCH
     if features is not None:
         assert np.abs(features - wanted_features).max() < TORCH
+
+
+@pytest.mark.parametrize("dialect", DIALECTS)
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_packed_annotations_are_read_one_at_a_time(variant, dialect):
+    """A bundle knows no packing: each annotation follows its picture, as if it were alone."""
+    stored, one = numbers(variant), runtime(variant, dialect)
+    ids, segments = (stored[f"packed.{n}"].ravel() for n in ("input_ids", "subsegment_ids"))
+    known = recipe(variant, "packed")
+    crops = hash_pixels(known["n_crops"], known["hash_seed"])
+    picture, wanted = (
+        segments.max(),
+        dict(zip(stored["packed.logit_positions"], stored["packed.logits"], strict=True)),
+    )
+    for segment in np.setdiff1d(segments, [picture]):
+        places = np.flatnonzero((segments == picture) | (segments == segment))
+        index = stored["packed.image_input_idx"].astype(np.int64)
+        features = one.encode(crops, stored["packed.image_masks"], index, len(places))
+        first = int((segments == picture).sum())
+        one.prefill(ids[places[:first]].astype(np.int64), features[:first])
+        for place in places[first:]:
+            logits = one.step(ids[[place]].astype(np.int64))[0]
+            if place in wanted:
+                assert np.abs(logits - wanted.pop(place)).max() < GOLDEN_HASH
+    assert all(segments[place] == picture for place in wanted)
 
 
 @pytest.mark.parametrize("dialect", DIALECTS)
