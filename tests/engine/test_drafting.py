@@ -15,7 +15,7 @@ from tiny import byte_tokenizer, config_for
 from molmo_engine.bundle import Bundle
 from molmo_engine.decoding import Decoding
 from molmo_engine.drafting import Drafter
-from molmo_engine.ort_runtime import OrtRuntime, best_dialect
+from molmo_engine.ort_runtime import OrtRuntime, dialects_here
 from molmo_engine.predictor import Predictor
 from molmo_engine.records import AskOptions
 from molmo_engine.runtime import Runtime
@@ -24,7 +24,7 @@ from molmo_model.points import Point, format_count, format_points
 from molmo_model.text import Prompter, load_tokenizer
 from molmo_model.torch_runtime import TorchRuntime
 
-KINDS = ["native", "compat", "torch"] if best_dialect() == "native" else ["compat", "torch"]
+KINDS = [*dialects_here(), "torch"]
 CUBE = ' <point x="25.0" y="50.5" alt="red cube">red cube</point>'
 PAIRS = [Point(7.3, 100.0), Point(12.5, 0.4), Point(88.1, 9.9)]
 TEXTS = (

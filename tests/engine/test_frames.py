@@ -10,14 +10,14 @@ from scripted import ONE, RGB, scripted
 import molmo_engine
 from molmo_engine.bundle import Bundle
 from molmo_engine.frames import Frames, Seen, fingerprint
-from molmo_engine.ort_runtime import OrtRuntime, best_dialect
+from molmo_engine.ort_runtime import OrtRuntime, dialects_here
 from molmo_engine.predictor import Predictor
 from molmo_engine.records import AskOptions
 from molmo_model.image import prepare_image
 from molmo_model.torch_runtime import TorchRuntime
 
 BRIEF = AskOptions(max_new_tokens=12)
-RUNTIMES = ["native", "compat", "torch"] if best_dialect() == "native" else ["compat", "torch"]
+RUNTIMES = [*dialects_here(), "torch"]
 
 
 def predictor_over(name: str, **settings) -> Predictor:
