@@ -71,13 +71,19 @@ def is_cache(name: str) -> bool:
 
 
 def _decoder_bytes(bundle: Bundle, dialect: str) -> int:
-    """Reading a prompt: the MLP of one layer (T, 2 F), the stream (T, 4 D), mask and logits."""
+    """Reading a prompt: the MLP of one layer (T, 3 F), the stream (T, 4 D), mask and logits.
+
+    Decoding with experts may take more: each of its few tokens gathers the weights of its own.
+    """
     config, size = bundle.config.decoder, _itemsize(bundle, dialect)
     tokens, rows = min(PREFILL, bundle.manifest.capacity), bundle.manifest.capacity
-    hidden = config.mlp * (config.experts.count if config.experts else 1)
+    hidden, gathered = config.mlp, 0
+    if config.experts:
+        hidden *= config.experts.count
+        gathered = STEP * config.experts.chosen * 3 * config.width * config.mlp * size
     scores = 1 if _is_fused(size, dialect) else 2 * config.heads  # masks alone, or all heads' too
     per_token = 3 * hidden + 4 * config.width + scores * rows
-    return tokens * per_token * size + STEP * config.embedding_size * 4
+    return max(tokens * per_token * size, gathered) + STEP * config.embedding_size * 4
 
 
 def _vision_bytes(bundle: Bundle, dialect: str) -> int:
