@@ -1,8 +1,9 @@
 """How the weights of a Molmo move: components, learning rates, and one optimizer or two.
 
 Every component (ViT, connector, decoder) has its own peak rate and gradient clip, as published.
-Training from scratch may hand the hidden matrices to Muon (Jordan et al. 2024), which turns each
-update into an orthogonal one: a small ViT then needs about half the pictures.
+Training from scratch may hand the matrices of ViT and connector to Muon (Jordan et al. 2024),
+which turns each update into an orthogonal one: a small ViT then needs about half the pictures.
+The decoder stays with AdamW, with which it learned sooner to look for what is asked.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from torch.optim import AdamW, Muon, Optimizer
 from molmo_model.molmo import Molmo
 
 COMPONENTS = ("connector", "vit", "decoder")
-_TABLES = ("embedding", "pad_embed", "transformer.ff_out.weight")  # matrices, but of single rows
+_TABLES = ("embedding", "pad_embed", "patch_embedding.weight")  # of single rows, or of pixels
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,7 +27,8 @@ class Schedule:
     """How long and how fast; learning rates are peaks of a warm-up and a cosine.
 
     looking_steps: the first steps, without answers; the decoder starts behind them
-    lr_matrices:   of Muon, for hidden matrices; None leaves them to AdamW as published
+    lr_matrices:   of Muon, for the hidden matrices of ViT and connector; None leaves them to
+                   AdamW, as published
     final_lr:      of the peak, at the last step
     clip:          gradient norm, per component
     """
@@ -52,19 +54,19 @@ class Optimizers:
         self.components = {name: list(group.values()) for name, group in groups.items()}
         plain, hidden = [], []
         for component, group in groups.items():
-            inner = {n for n, p in group.items() if _is_hidden_matrix(n, p)}
-            inner = inner if schedule.lr_matrices is not None else set()
+            is_seeing = component != "decoder" and schedule.lr_matrices is not None
+            inner = {n for n, p in group.items() if is_seeing and _is_hidden_matrix(n, p)}
             rate: float = getattr(schedule, f"lr_{component}")
-            start = schedule.looking_steps if component == "decoder" else 0
+            start = 0 if component != "decoder" else schedule.looking_steps
             rest = [p for n, p in group.items() if n not in inner]
             plain.append({"params": rest, "peak": rate, "start": start})
-            chosen = [group[n] for n in group if n in inner]
-            hidden.append({"params": chosen, "peak": schedule.lr_matrices, "start": start})
+            hidden += [p for n, p in group.items() if n in inner]
         self.optimizers: list[Optimizer] = [
             AdamW(plain, betas=(0.9, 0.95), eps=1e-6, weight_decay=schedule.weight_decay)
         ]
-        if schedule.lr_matrices is not None:
-            self.optimizers.append(Muon(hidden, weight_decay=schedule.weight_decay))
+        if hidden:
+            group = {"params": hidden, "peak": schedule.lr_matrices, "start": 0}
+            self.optimizers.append(Muon([group], weight_decay=schedule.weight_decay))
 
     def step(self, step: int) -> None:
         """Clips the gradients and moves the weights at the rates of this step."""
@@ -115,9 +117,5 @@ def learning_rate(peak: float, step: int, schedule: Schedule, start: int = 0) ->
 
 
 def _is_hidden_matrix(name: str, parameter: torch.Tensor) -> bool:
-    """Whether a parameter maps features to features; patches, words and places are no features."""
-    return (
-        parameter.ndim == 2
-        and not name.endswith(_TABLES)
-        and not name.endswith("patch_embedding.weight")
-    )
+    """Whether a parameter maps features to features; pixels, words and places are no features."""
+    return parameter.ndim == 2 and not name.endswith(_TABLES)

@@ -1,8 +1,8 @@
 """Trains a Molmo on packed annotations, in one process or several that share each step.
 
 All parameters are trained, with one learning rate, schedule and gradient clip per component (ViT,
-connector, decoder). Losses and gradients are computed in bfloat16, weights and sums are kept in
-float32. Knows no recipe (see recipes.py); batches come from whoever makes them.
+connector, decoder). Products are computed in bfloat16; weights, gradients' sums and the decoder's
+residual stream, in which words are small beside pictures, stay in float32. Knows no recipe (see recipes.py); batches come from whoever makes them.
 """
 
 from __future__ import annotations
@@ -92,8 +92,11 @@ class Trainer:
         """One update; returns the loss and the auxiliary loss of the global batch."""
         weight = self.worker.sum(torch.from_numpy(batch.text.weights).sum())
         answers = self.step >= self.config.schedule.looking_steps
-        rounded = {name: p.bfloat16() for name, p in self.learner.named_parameters()}
-        loss, aligned = functional_call(self.learner, rounded, (batch, answers))
+        rounded = {
+            name: p.bfloat16() for name, p in self.learner.named_parameters() if "vision" in name
+        }
+        with torch.autocast("cpu", torch.bfloat16):
+            loss, aligned = functional_call(self.learner, rounded, (batch, answers))
         loss, aligned = loss / weight, aligned / self.worker.ranks
         self.optimizers.zero_grad()
         (loss + self.config.alignment * aligned).backward()
