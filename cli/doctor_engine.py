@@ -82,6 +82,8 @@ def _row(state: BackendState, obstacle: str, asked: str) -> Finding:
 def _obstacle(bundle: Bundle, state: BackendState) -> str:
     """Why a backend cannot run a bundle here, and what to do; empty when it can."""
     from molmo_engine.bundle import BundleError
+    from molmo_engine.trt_api import TensorRtError
+    from molmo_engine.trt_device import DeviceError
 
     if state.version is None:
         return INSTALL[state.name]
@@ -93,7 +95,7 @@ def _obstacle(bundle: Bundle, state: BackendState) -> str:
         return f"it cannot compute in bf16: {again}" if is_too_short else ""
     try:
         _find_plans(bundle, state.name)
-    except BundleError as error:
+    except (BundleError, TensorRtError, DeviceError) as error:
         return str(error)
     return ""
 
@@ -111,11 +113,14 @@ def _find_plans(bundle: Bundle, library: str) -> None:
 
 def _room(bundle: Bundle, backend: str) -> Finding:
     """Whether the model fits where it would run."""
-    from molmo_engine.trt_device import available_bytes, find_gpu
+    from molmo_engine.trt_device import DeviceError, available_bytes, find_gpu
     from molmo_engine.trt_memory import running_memory
 
     needed = running_memory(bundle, bundle.manifest.graphs[0].dialect)
-    free = available_bytes() if backend == "onnxruntime" else find_gpu().free
+    try:
+        free = available_bytes() if backend == "onnxruntime" else find_gpu().free
+    except DeviceError as error:
+        return Finding("room", f"takes {needed}; what is free is unknown: {error}")
     fits = needed.total <= free
     advice = "" if fits else "end other programs, or export it with --precision int4"
     return Finding("room", f"takes {needed}; {free / 1e9:.2f} GB are free", advice, not fits)

@@ -95,8 +95,8 @@ def check_reference(bundle: Bundle, runtime: Runtime) -> Check:
             f"one that exported it. Export it again: molmo export CHECKPOINT {bundle.directory}"
         )
     check, is_clearly_wrong = _compare(bundle, runtime, image, recorded)
-    worst = max(check.feature_error, check.logit_error)
-    if is_clearly_wrong or not worst <= check.tolerance:  # also NaN
+    errors = (check.feature_error, check.logit_error)
+    if is_clearly_wrong or not all(error <= check.tolerance for error in errors):  # also NaN
         raise DeviationError(_complaint(bundle.directory, check))
     return check
 
@@ -122,7 +122,7 @@ def _compare(
         engine=runtime.name,
         tolerance=TOLERANCE.get(bundle.manifest.precision, ROUGH),
         feature_error=_error(strength, recorded["strength"], recorded["strength"].max()),
-        logit_error=max(errors),
+        logit_error=float(np.max(errors)),  # NaN if any is
         tokens_equal=not differs.any(),
     )
     lead = (recorded["logits"][:, 0] - recorded["logits"][:, 1]) / largest

@@ -194,12 +194,10 @@ def _message(body: bytes) -> str:
 
 def _wait_s(response: HTTPResponse) -> float:
     """What the header Retry-After asks for, in seconds or as a date; 0 without it."""
-    header = response.headers.get("Retry-After", "0")
-    try:
+    header = response.headers.get("Retry-After", "0").strip()
+    if header.isdecimal():
         return float(header)
-    except ValueError:
-        pass
-    with suppress(ValueError):
+    with suppress(ValueError, TypeError):  # no date, or one without a time zone
         then = parsedate_to_datetime(header)
         return max(0.0, (then - datetime.now(timezone.utc)).total_seconds())
     return 0.0

@@ -11,7 +11,7 @@ import pytest
 from molmo_cli import main as program
 
 ROOT = Path(__file__).parents[2]
-COMMANDS = ("demo", "ask", "fetch", "export", "train", "eval")
+COMMANDS = ("demo", "ask", "doctor", "fetch", "export", "build", "verify", "train", "eval")
 HEAVY = {"torch", "onnx", "onnxruntime", "tensorrt_rtx", "mujoco", "rclpy", "cv2", "numpy", "PIL"}
 
 
@@ -38,6 +38,12 @@ def test_every_command_explains_itself_with_an_example(molmo, command):
         ["ask"],
         ["ask", "no-such.png", "Where?"],
         ["ask", __file__, "Where?", "--bundle", "a", "--checkpoint", "b"],
+        ["ask", __file__, "Where?", "--remote", "http://localhost/v1"],
+        ["ask", __file__, "Where?", "--model", "molmo"],
+        ["ask", __file__, "Where?", "--checkpoint", "a", "--backend", "onnxruntime"],
+        ["ask", __file__, "Where?", "--backend", "abacus"],
+        ["doctor", "--backend", "abacus"],
+        ["verify"],
         ["eval", ".", "chess"],
         ["export", "no-such", "out"],
         ["export", ".", "out", "--precision", "fp7"],

@@ -11,17 +11,6 @@ from bundles import golden_bundle, tiny_bundle
 import molmo_engine
 from molmo_engine.bundle import MANIFEST, Bundle, BundleError
 
-FILES = [
-    "config.json",
-    "decoder.compat.onnx",
-    "decoder.onnx",
-    "embedding.safetensors",
-    "tokenizer.json",
-    "vision.compat.onnx",
-    "vision.onnx",
-    "weights.safetensors",
-]
-
 
 @pytest.fixture
 def copy(tmp_path):
@@ -43,9 +32,9 @@ def refusal(bundle) -> str:
     return str(found.value)
 
 
-def test_a_whole_bundle_opens(copy):
+def test_a_whole_bundle_opens_and_names_all_that_is_in_it(copy):
     bundle = Bundle.open(str(copy))
-    assert sorted(bundle.manifest.files) == FILES
+    assert {*bundle.manifest.files, MANIFEST} == {path.name for path in copy.iterdir()}
     assert bundle.graph("decoder", "native").inputs[0].shape == (1, "tokens", 64)
 
 
@@ -62,18 +51,21 @@ def test_a_missing_directory_names_the_export_command(tmp_path):
     assert f"molmo export CHECKPOINT {tmp_path / 'nowhere'}" in message
 
 
-@pytest.mark.parametrize("name", FILES)
-def test_a_missing_file_is_named(copy, name):
-    (copy / name).unlink()
-    assert f"{name}: is missing" in refusal(copy)
+def test_every_file_is_missed_by_name(copy, tmp_path):
+    for name in Bundle.open(copy).manifest.files:
+        (copy / name).rename(tmp_path / "kept")
+        assert f"{name}: is missing" in refusal(copy)
+        (tmp_path / "kept").rename(copy / name)
 
 
-@pytest.mark.parametrize("name", FILES)
-def test_a_changed_byte_is_noticed_in_every_file(copy, name):
-    content = bytearray((copy / name).read_bytes())
-    content[len(content) // 2] ^= 1
-    (copy / name).write_bytes(content)
-    assert f"{name}: is damaged or was changed" in refusal(copy)
+def test_a_changed_byte_is_noticed_in_every_file(copy):
+    for name in Bundle.open(copy).manifest.files:
+        content = (copy / name).read_bytes()
+        changed = bytearray(content)
+        changed[len(content) // 2] ^= 1
+        (copy / name).write_bytes(changed)
+        assert f"{name}: is damaged or was changed" in refusal(copy)
+        (copy / name).write_bytes(content)
 
 
 def test_a_truncated_file_is_noticed(copy):

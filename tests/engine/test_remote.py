@@ -220,13 +220,13 @@ def test_waits_grow_from_attempt_to_attempt(serve):
     assert 0.016 < first < second < third
 
 
-@pytest.mark.parametrize("wait", ["0.3", "date"])
+@pytest.mark.parametrize("wait", ["1", "date"])
 def test_a_busy_server_says_how_long_to_wait(serve, wait):
     if wait == "date":
         wait = time.strftime("%a, %d %b %Y %H:%M:%S GMT", time.gmtime(time.time() + 2))
     server = serve(refuse(429, Retry_After=wait), answer())
     ask(server)
-    assert np.diff(server.times)[0] > 0.28
+    assert np.diff(server.times)[0] > 0.9
 
 
 def test_a_server_that_is_busy_for_long_is_not_waited_for(serve):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import ssl
 import subprocess
 import time
@@ -90,9 +91,9 @@ def chunk(text: str, probability: float | None = 0.9, tokens: list[str] | None =
     """A piece of an answer as the protocol writes it."""
     told = None
     if probability is not None:
-        from math import log
-
-        told = {"content": [{"token": t, "logprob": log(probability)} for t in tokens or [text]]}
+        told = {
+            "content": [{"token": t, "logprob": math.log(probability)} for t in tokens or [text]]
+        }
     choice = {"index": 0, "delta": {"content": text}, "logprobs": told, "finish_reason": None}
     return {"object": "chat.completion.chunk", "choices": [choice], "usage": None}
 
