@@ -1,8 +1,9 @@
 """Trains a Molmo on packed annotations, in one process or several that share each step.
 
 All parameters are trained, with one learning rate, schedule and gradient clip per component (ViT,
-connector, decoder). Products are computed in bfloat16; weights, gradients' sums and the decoder's
-residual stream, in which words are small beside pictures, stay in float32. Knows no recipe (see recipes.py); batches come from whoever makes them.
+connector, decoder). Products are computed in bfloat16; weights, sums of gradients and the
+decoder's residual stream, where words are small beside pictures, stay in float32. Knows no recipe
+(see recipes.py); batches come from whoever makes them.
 """
 
 from __future__ import annotations
