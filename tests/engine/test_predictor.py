@@ -248,8 +248,8 @@ def test_an_older_onnxruntime_runs_the_compat_graphs(monkeypatch):
 
 
 def test_load_refuses_an_unknown_backend():
-    with pytest.raises(ValueError, match=r"'tensorrt'.*auto, onnxruntime"):
-        molmo_engine.load(tiny_bundle(), backend="tensorrt")
+    with pytest.raises(ValueError, match=r"'cuda'.*auto.*onnxruntime"):
+        molmo_engine.load(tiny_bundle(), backend="cuda")
 
 
 def test_a_loaded_bundle_says_what_it_is():
