@@ -85,12 +85,12 @@ def _cut(
     count = 1 + tiles[0] * tiles[1]
     pixels = np.empty((count, side, side, crops.patch_values), np.float32)
     masks = np.full((count, side, side), -1, np.float32)
-    coarse, _ = _fit_patches(rgb, (side, side), crops.patch, gain)
+    coarse, real = _fit_patches(rgb, (side, side), crops.patch, gain)
     np.add(coarse, black, out=pixels[0])
-    margin = sum(crops.margins)
-    fine, real = _fit_patches(
-        rgb, (tiles[0] * own + margin, tiles[1] * own + margin), crops.patch, gain
-    )
+    fine, margin = coarse, sum(crops.margins)
+    if tiles != (1, 1):  # a single tile shows what the global crop shows
+        grid = (tiles[0] * own + margin, tiles[1] * own + margin)
+        fine, real = _fit_patches(rgb, grid, crops.patch, gain)
     for tile, (r, c) in enumerate(np.ndindex(*tiles)):
         window = np.s_[r * own : r * own + side, c * own : c * own + side]
         np.add(fine[window], black, out=pixels[tile + 1])

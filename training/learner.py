@@ -21,13 +21,11 @@ class Learner(nn.Module):
         super().__init__()
         self.model, self.alignment = model, alignment
 
-    def forward(self, batch: Batch, answers: bool) -> tuple[Tensor, Tensor]:
-        """The summed loss of the answers (zero without them) and the alignment's, a mean."""
+    def forward(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """The summed loss of the answers and the alignment's, a mean."""
         seen = self._see(batch)
         features = self.model.vision_backbone.connect(seen, batch.masks[:, 0]).float()
         aligned = self.alignment(features, self.model.transformer.wte.embedding, batch.labels)
-        if not answers:
-            return aligned.new_zeros(()), aligned
         again = self.model.vision_backbone.connect(seen, batch.masks[:, 1]).float()
         return self._answer_loss(batch, torch.stack([features, again], dim=1)), aligned
 

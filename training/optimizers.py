@@ -26,7 +26,6 @@ _TABLES = ("embedding", "pad_embed", "patch_embedding.weight")  # of single rows
 class Schedule:
     """How long and how fast; learning rates are peaks of a warm-up and a cosine.
 
-    looking_steps: the first steps, without answers; the decoder starts behind them
     lr_matrices:   of Muon, for the hidden matrices of ViT and connector; None leaves them to
                    AdamW, as published
     final_lr:      of the peak, at the last step
@@ -38,7 +37,6 @@ class Schedule:
     lr_vit: float
     lr_decoder: float
     lr_matrices: float | None = None
-    looking_steps: int = 0
     warmup: int = 200
     final_lr: float = 0.1
     clip: float = 1.0
@@ -57,16 +55,15 @@ class Optimizers:
             is_seeing = component != "decoder" and schedule.lr_matrices is not None
             inner = {n for n, p in group.items() if is_seeing and _is_hidden_matrix(n, p)}
             rate: float = getattr(schedule, f"lr_{component}")
-            start = 0 if component != "decoder" else schedule.looking_steps
             rest = [p for n, p in group.items() if n not in inner]
-            plain.append({"params": rest, "peak": rate, "start": start})
+            plain.append({"params": rest, "peak": rate})
             hidden += [p for n, p in group.items() if n in inner]
         self.optimizers: list[Optimizer] = [
             AdamW(plain, betas=(0.9, 0.95), eps=1e-6, weight_decay=schedule.weight_decay)
         ]
         if hidden:
-            group = {"params": hidden, "peak": schedule.lr_matrices, "start": 0}
-            self.optimizers.append(Muon([group], weight_decay=schedule.weight_decay))
+            matrices = {"params": hidden, "peak": schedule.lr_matrices}
+            self.optimizers.append(Muon([matrices], weight_decay=schedule.weight_decay))
 
     def step(self, step: int) -> None:
         """Clips the gradients and moves the weights at the rates of this step."""
@@ -74,7 +71,7 @@ class Optimizers:
             nn.utils.clip_grad_norm_(parameters, self.schedule.clip)
         for optimizer in self.optimizers:
             for group in optimizer.param_groups:
-                group["lr"] = learning_rate(group["peak"], step, self.schedule, group["start"])
+                group["lr"] = learning_rate(group["peak"], step, self.schedule)
             optimizer.step()
 
     def parameters(self) -> Iterator[nn.Parameter]:
@@ -106,12 +103,11 @@ def component_parameters(model: Molmo) -> dict[str, dict[str, nn.Parameter]]:
     return groups
 
 
-def learning_rate(peak: float, step: int, schedule: Schedule, start: int = 0) -> float:
-    """Linear warm-up from zero at `start`, then cosine down to final_lr at the last step."""
-    step, steps = step - start, schedule.steps - start
+def learning_rate(peak: float, step: int, schedule: Schedule) -> float:
+    """Linear warm-up from zero, then cosine down to final_lr of the peak at the last step."""
     if step < schedule.warmup:
-        return peak * max(0, step) / schedule.warmup
-    done = min(1.0, (step - schedule.warmup) / max(1, steps - schedule.warmup))
+        return peak * step / schedule.warmup
+    done = min(1.0, (step - schedule.warmup) / max(1, schedule.steps - schedule.warmup))
     low = schedule.final_lr
     return peak * (low + (1 - low) * (1 + math.cos(math.pi * done)) / 2)
 

@@ -33,17 +33,15 @@ from molmo_training.trainer import TrainConfig, Trainer, Worker, write_run
 TINY_SCENES = SceneSet(count=12_000)
 TINY_TRAINING = TrainConfig(
     schedule=Schedule(
-        steps=7_000,
-        looking_steps=1_000,
+        steps=6_500,
         lr_connector=1.2e-3,
         lr_vit=1.2e-3,
         lr_decoder=1.2e-3,
         lr_matrices=0.01,
-        final_lr=0.02,
     ),
     alignment=1.5,
 )
-TINY_BATCH, TINY_TEXT_TOKENS, TINY_POINTING_STEPS = 16, 160, 1_800
+TINY_BATCH, TINY_TEXT_TOKENS, TINY_POINTING_STEPS = 16, 160, 800
 SEED = 6198  # the published one
 
 

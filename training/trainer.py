@@ -92,12 +92,11 @@ class Trainer:
     def train_step(self, batch: Batch) -> tuple[float, float]:
         """One update; returns the loss and the auxiliary loss of the global batch."""
         weight = self.worker.sum(torch.from_numpy(batch.text.weights).sum())
-        answers = self.step >= self.config.schedule.looking_steps
         rounded = {
             name: p.bfloat16() for name, p in self.learner.named_parameters() if "vision" in name
         }
         with torch.autocast("cpu", torch.bfloat16):
-            loss, aligned = functional_call(self.learner, rounded, (batch, answers))
+            loss, aligned = functional_call(self.learner, rounded, (batch,))
         loss, aligned = loss / weight, aligned / self.worker.ranks
         self.optimizers.zero_grad()
         (loss + self.config.alignment * aligned).backward()

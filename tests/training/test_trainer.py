@@ -31,7 +31,6 @@ SCHEDULE = Schedule(
     lr_vit=2e-3,
     lr_decoder=2e-3,
     lr_matrices=0.01,
-    looking_steps=1,
     warmup=1,
 )
 CONFIG = TrainConfig(schedule=SCHEDULE, save_every=3)
@@ -78,12 +77,11 @@ def parameters(trainer):
 
 
 def test_the_loss_falls(home, tmp_path):
-    config = replace(CONFIG, schedule=replace(SCHEDULE, steps=25, looking_steps=5))
+    config = replace(CONFIG, schedule=replace(SCHEDULE, steps=25))
     trainer, batches = make_trainer(home, tmp_path, config)
     batch = batches.at(0)
     losses = [trainer.train_step(batch) for _ in range(25)]
-    assert [loss for loss, _ in losses[:5]] == [0.0] * 5  # the pictures alone
-    assert losses[-1][0] < 0.6 * losses[5][0]
+    assert losses[-1][0] < 0.6 * losses[0][0]
     assert losses[-1][1] < 0.6 * losses[0][1]
 
 
@@ -111,7 +109,6 @@ def test_an_interrupted_run_ends_with_the_same_weights(home, tmp_path):
 
 def test_a_loss_that_is_not_finite_is_refused(home, tmp_path):
     trainer, batches = make_trainer(home, tmp_path)
-    trainer.step = SCHEDULE.looking_steps
     with torch.no_grad():
         trainer.model.transformer.ff_out.weight.fill_(float("nan"))
     before = parameters(trainer)["transformer.wte.embedding"]
@@ -125,7 +122,6 @@ def gradients_of_two(rank, home, output):
     rendezvous = f"file://{output}/rendezvous"
     dist.init_process_group("gloo", init_method=rendezvous, rank=rank, world_size=2)
     trainer, batches = make_trainer(home, output, worker=Worker(rank, 2))
-    trainer.step = SCHEDULE.looking_steps
     trainer.train_step(batches.at(0, rank, 2))
     if rank == 0:
         torch.save([p.grad for p in trainer.model.parameters()], output / "two.pt")
@@ -138,7 +134,6 @@ def test_two_processes_add_up_their_gradients(home, tmp_path):
     apart = []
     for rank in range(2):
         trainer, batches = make_trainer(home, tmp_path / str(rank))
-        trainer.step = SCHEDULE.looking_steps
         batch = batches.at(0, rank, 2)
         trainer.train_step(batch)
         apart.append(([p.grad for p in trainer.model.parameters()], batch.text.weights.sum()))
