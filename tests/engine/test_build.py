@@ -38,9 +38,11 @@ GRAPHS = [
             ("tiny-moe", "decoder"),
             ("tiny-moe", "prefill"),
         )
-        for precision in ("fp16", "int8", "int4")
+        # The export of tiny-moe in plain fp16 is refused: its logits are too far from torch's.
+        for precision in ("fp32" if variant == "tiny-moe" else "fp16", "int8", "int4")
     ),
 ]
+WAYS = [("native", "embedded"), ("native", "external"), ("compat", "external")]
 
 
 @pytest.fixture
@@ -56,8 +58,7 @@ def is_gpu_there() -> bool:
         return False
 
 
-@pytest.mark.parametrize("weights", ["embedded", "external"])
-@pytest.mark.parametrize("dialect", ["native", "compat"])
+@pytest.mark.parametrize(("dialect", "weights"), WAYS)
 @pytest.mark.parametrize(("variant", "part", "precision"), GRAPHS)
 def test_tensorrt_builds_the_graph(tmp_path, variant, part, precision, dialect, weights):
     bundle = Bundle.open(golden_bundle(precision, variant))
@@ -145,7 +146,7 @@ def test_decoding_has_a_profile_of_up_to_eight_tokens():
 
 
 def test_with_experts_prompts_and_answers_have_a_graph_each():
-    bundle = Bundle.open(golden_bundle("fp16", "tiny-moe"))
+    bundle = Bundle.open(golden_bundle("fp32", "tiny-moe"))
     sizes = [profiles(bundle, bundle.graph(part, "native")) for part in ("prefill", "decoder")]
     assert [[one["tokens"] for one in some] for some in sizes] == [[(1, 1024, 2048)], [(1, 1, 8)]]
 
@@ -158,8 +159,10 @@ def test_native_16_bit_graphs_keep_attention_and_cache_as_one_operation_each():
     assert {"RMSNormalization", "RotaryEmbedding"} <= set(kinds)
 
 
-@pytest.mark.parametrize("precision", ["fp32", "fp16", "int8", "int4"])
-@pytest.mark.parametrize("variant", ["tiny-qwen2", "tiny-olmo", "tiny-moe"])
+@pytest.mark.parametrize(
+    ("variant", "precision"),
+    [(variant, precision) for variant, part, precision in GRAPHS if part == "decoder"],
+)
 def test_compat_graphs_stay_within_what_tensorrt_10_3_reads(variant, precision):
     bundle = Bundle.open(golden_bundle(precision, variant))
     for graph in bundle.manifest.graphs:
