@@ -34,7 +34,7 @@ from molmo_engine.export_scaling import Scaling, save_scaling, scaled, search
 from molmo_engine.export_vision import write_vision
 from molmo_engine.export_weights import ExportError, WeightFile, joined
 from molmo_engine.reference import record_reference
-from molmo_engine.verify import Verdict, verify_bundle
+from molmo_engine.verify import Verdict, rows_needed, verify_bundle
 from molmo_model.config import CropConfig, MolmoConfig
 from molmo_model.text import Prompter, load_tokenizer
 from molmo_model.torch_runtime import TorchRuntime
@@ -80,7 +80,8 @@ def export_bundle(
         _write(checkpoint, staging, config, sources, precision, capacity)
         verdict = verify_bundle(staging, checkpoint)
         model = streamed_model(config, kept(sources, PRECISIONS[precision]))
-        record_reference(staging, TorchRuntime(model))
+        # The recorded picture is smaller than the compared one, so its rows are enough.
+        record_reference(staging, TorchRuntime(model, rows_needed(config)))
         _publish(staging, target)
     finally:
         shutil.rmtree(staging, ignore_errors=True)

@@ -86,12 +86,12 @@ def look(
     for fold in folds(config.decoder):
         module = model.get_submodule(fold.name)
         module.register_forward_pre_hook(partial(watcher.note, fold.name))
-    runtime = TorchRuntime(model)
     for example in examples:
         image = prepare_image(open_picture(example.picture), config)
         ids = prompter.encode(example.prompt, image.tokens)
         if example.answer:
             ids = np.concatenate([ids, prompter.text_ids(f" {example.answer}")])
+        runtime = TorchRuntime(model, len(ids))
         runtime.prefill(ids, runtime.encode(image.crops, image.masks, image.index, len(ids)))
     return Calibration(watcher.inputs(), ranges)
 

@@ -72,6 +72,11 @@ class _Question:
     ids: Ints
     words: Ints
 
+    @property
+    def rows(self) -> int:
+        """Cache rows that it needs: torch's cache is as large as it is asked for."""
+        return len(self.ids) + len(self.words)
+
 
 @dataclass(frozen=True)
 class _Trace:
@@ -88,7 +93,7 @@ def verify_bundle(bundle_dir: str | os.PathLike[str], checkpoint_dir: str | Path
     question = _question(config)
     model = streamed_model(config, sources)
     ranges = watch_range(model)
-    exact = _trace(TorchRuntime(model), question)
+    exact = _trace(TorchRuntime(model, question.rows), question)
     wanted, lossy = _expected(bundle, config, sources, question, exact)
     written = {graph.dialect for graph in bundle.manifest.graphs}
     dialects = tuple(dialect for dialect in dialects_here() if dialect in written)
@@ -106,6 +111,11 @@ def verify_bundle(bundle_dir: str | os.PathLike[str], checkpoint_dir: str | Path
     return verdict
 
 
+def rows_needed(config: MolmoConfig) -> int:
+    """Cache rows that the question takes."""
+    return _question(config).rows
+
+
 def _expected(
     bundle: Bundle, config: MolmoConfig, sources: Sources, question: _Question, exact: _Trace
 ) -> tuple[_Trace, _Trace]:
@@ -120,11 +130,11 @@ def _expected(
         return exact, exact
     scaling = read_scaling(bundle.directory)
     sources = kept(scaled(sources, config.decoder, scaling), precision)
-    wanted = _trace(TorchRuntime(streamed_model(config, sources)), question)
+    wanted = _trace(TorchRuntime(streamed_model(config, sources), question.rows), question)
     if not is_bf16:
         return wanted, wanted
     model = streamed_model(config, sources, torch.bfloat16)
-    return wanted, _trace(TorchRuntime(model), question)
+    return wanted, _trace(TorchRuntime(model, question.rows), question)
 
 
 def _question(config: MolmoConfig) -> _Question:
