@@ -142,10 +142,7 @@ def _packed(integers: npt.NDArray[np.int8]) -> npt.NDArray[np.uint8]:
 
 
 def kept(sources: Mapping[str, Source], precision: Precision) -> dict[str, Source]:
-    """The weights of a checkpoint as a bundle of this precision keeps them.
-
-    What fp32 and fp16 lose is left to the tolerance of who compares.
-    """
+    """The weights of a checkpoint as a bundle of this precision keeps them, widened to fp32."""
     return {name: _kept(name, source, precision) for name, source in sources.items()}
 
 
@@ -157,9 +154,9 @@ def _kept(name: str, source: Source, precision: Precision) -> Source:
         return Source(
             transposed.shape, lambda: round_trip(transposed.make(), rounding, group, dtype)
         ).T
-    if dtype == BFLOAT16:
-        return Source(source.shape, lambda: source.make().astype(dtype).astype(np.float32))
-    return source
+    if dtype == np.float32:
+        return source
+    return Source(source.shape, lambda: source.make().astype(dtype).astype(np.float32))
 
 
 def is_rounded(name: str, source: Source) -> bool:
