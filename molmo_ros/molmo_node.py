@@ -7,17 +7,16 @@ engine is loaded, asked and freed in one worker thread, the callbacks stay short
 from __future__ import annotations
 
 import math
-import signal
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from threading import Event, Thread
+from threading import Event
 
 import numpy as np
 import rclpy
 from rclpy.executors import MultiThreadedExecutor
 from rclpy.lifecycle import LifecycleState, TransitionCallbackReturn
-from rclpy.signals import SignalHandlerOptions
 
 from molmo_engine import load
 from molmo_engine.predictor import Predictor
@@ -35,6 +34,7 @@ from molmo_ros.mailbox import Mailbox
 from molmo_ros.msg import Answer
 from molmo_ros.outputs import Outputs
 from molmo_ros.parameters import ParameterError, Parameters
+from molmo_ros.serving import spin, start
 from molmo_ros.worker import InFlight, Worker
 
 THREADS = 4  # one waits for the answer, one for a transition, two are free for everything else
@@ -192,46 +192,30 @@ def busy(question: Question) -> Reply:
 
 def main(args: list[str] | None = None) -> int:
     """Runs the node until SIGINT or SIGTERM; 1 when its parameters are wrong."""
-    # Our own handlers: rclpy's would end the context before a running goal has its result.
-    rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
+    signalled = start(args)
     try:
-        node = MolmoNode()
+        serve_until(signalled, MolmoNode())
+        return 0
     except ParameterError as error:
         rclpy.logging.get_logger("molmo").fatal(f"cannot start: {error}")
-        rclpy.try_shutdown()
         return 1
-    try:
-        return spin_until_signal(node)
     finally:
         rclpy.try_shutdown()
 
 
-def spin_until_signal(node: MolmoNode) -> int:
-    """Serves in a second thread while this one waits; 1 when serving ended by itself."""
-    ended, received = Event(), []
-
-    def on_signal(number: int, _: object) -> None:
-        received.append(number)
-        ended.set()
-
-    def spin() -> None:
-        try:
-            executor.spin()
-        finally:
-            ended.set()
-
-    signal.signal(signal.SIGINT, on_signal)
-    signal.signal(signal.SIGTERM, on_signal)
-    executor = MultiThreadedExecutor(THREADS)
+def serve_until(signalled: Event, node: MolmoNode) -> None:
+    """Serves in a second thread while this one waits; raises what ended serving by itself."""
+    executor, over = MultiThreadedExecutor(THREADS), Event()
     executor.add_node(node)
-    thread = Thread(target=spin)
-    thread.start()
-    ended.wait()
-    node.close()
-    time.sleep(LAST_WORDS_S)
+    with ThreadPoolExecutor(1) as pool:
+        serving = pool.submit(spin, executor, over)
+        serving.add_done_callback(lambda _: signalled.set())
+        signalled.wait()
+        node.close()
+        time.sleep(LAST_WORDS_S)
+        over.set()
+        serving.result()
     executor.shutdown()
-    thread.join()
-    return 0 if received else 1
 
 
 if __name__ == "__main__":

@@ -36,8 +36,11 @@ def config_for(tokenizer: Tokenizer, variant: str = "tiny-qwen2") -> MolmoConfig
     )
 
 
-def save_checkpoint(directory: Path, seed: int = 0) -> Path:
-    """Writes config, weights and tokenizer as a trainer would; returns the directory."""
+def save_checkpoint(directory: Path, seed: int = 0, layers: int | None = None) -> Path:
+    """Writes config, weights and tokenizer as a trainer would; returns the directory.
+
+    layers: of the decoder, None = as the golden variant has them
+    """
     import torch
 
     from molmo_model.molmo import Molmo
@@ -45,7 +48,9 @@ def save_checkpoint(directory: Path, seed: int = 0) -> Path:
 
     tokenizer = byte_tokenizer()
     torch.manual_seed(seed)
-    model = Molmo(config_for(tokenizer))
+    config = config_for(tokenizer)
+    deep = replace(config.decoder, layers=layers or config.decoder.layers)
+    model = Molmo(replace(config, decoder=deep))
     for parameter in model.parameters():
         torch.nn.init.normal_(parameter, std=0.3)
     save_model(model, directory)

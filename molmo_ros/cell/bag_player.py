@@ -10,7 +10,6 @@ import sys
 from pathlib import Path
 
 import rclpy
-from rclpy.executors import ExternalShutdownException
 from rclpy.node import Node
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
@@ -22,6 +21,7 @@ from molmo_ros.cell.recording import (
     Recording,
     restamp,
 )
+from molmo_ros.serving import serve
 
 TYPES = {IMAGE: Image, COMPRESSED: CompressedImage, CAMERA_INFO: CameraInfo}
 QUEUE = 4
@@ -58,16 +58,11 @@ class BagPlayer(Node):
 
 def main(args: list[str] | None = None) -> int:
     """Runs the player until SIGINT or SIGTERM; 1 when the bag cannot be played."""
-    rclpy.init(args=args)
     try:
-        rclpy.spin(BagPlayer())
+        serve(BagPlayer, args)
     except BagError as error:
         rclpy.logging.get_logger("bag_player").fatal(f"cannot play: {error}")
         return 1
-    except (KeyboardInterrupt, ExternalShutdownException):
-        pass
-    finally:
-        rclpy.try_shutdown()
     return 0
 
 

@@ -9,19 +9,18 @@ from __future__ import annotations
 import sys
 
 import numpy as np
-import rclpy
 from rcl_interfaces.msg import (
     FloatingPointRange,
     IntegerRange,
     ParameterDescriptor,
     SetParametersResult,
 )
-from rclpy.executors import ExternalShutdownException
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 from sensor_msgs.msg import CameraInfo, Image
 
 from molmo_ros import convert
+from molmo_ros.serving import serve
 from molmo_sim.camera import Camera
 from molmo_sim.render import open_renderer
 from molmo_sim.scene import sample_scene
@@ -61,6 +60,10 @@ class CameraNode(Node):
         rate_hz = self.declare_parameter("rate_hz", 10.0, RATE).value
         self.create_timer(1 / rate_hz, self._publish)
 
+    def destroy_node(self) -> None:
+        self._renderer.close()
+        super().destroy_node()
+
     def _on_change(self, changes: list[Parameter]) -> SetParametersResult:
         for change in changes:
             if change.name == "seed":
@@ -97,13 +100,7 @@ def fill_camera_info(info: CameraInfo, camera: Camera) -> None:
 
 def main(args: list[str] | None = None) -> int:
     """Runs the camera until SIGINT or SIGTERM."""
-    rclpy.init(args=args)
-    try:
-        rclpy.spin(CameraNode())
-    except (KeyboardInterrupt, ExternalShutdownException):
-        pass
-    finally:
-        rclpy.try_shutdown()
+    serve(CameraNode, args)
     return 0
 
 

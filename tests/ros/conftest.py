@@ -11,7 +11,7 @@ import rclpy
 from robot import NodeProcess, Robot, domain
 
 BUNDLE = Path(__file__).parents[2] / "assets" / "molmo-tiny" / "bundle"
-ENDLESS = {"max_new_tokens": 1100}  # takes the model of random weights seconds
+ENDLESS = {"max_new_tokens": 3500}  # takes the model of random weights seconds
 
 
 @pytest.fixture(scope="session")
@@ -60,13 +60,14 @@ def logs(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="session")
 def endless_bundle(tmp_path_factory) -> Path:
-    """A bundle of random weights and single-byte tokens: fast, and never at a loss for words."""
+    """A bundle of random weights and single-byte tokens: quick to start, and never at an end."""
     from tiny import save_checkpoint
 
     from molmo_engine.export import export_bundle
 
     folder = tmp_path_factory.mktemp("endless")
-    export_bundle(save_checkpoint(folder / "checkpoint"), folder / "bundle", capacity=1536)
+    checkpoint = save_checkpoint(folder / "checkpoint", layers=12)
+    export_bundle(checkpoint, folder / "bundle", capacity=4096)
     return folder / "bundle"
 
 
