@@ -65,10 +65,11 @@ def resize_to_patches(
     canvas = np.empty((grid[1], grid[0] * patch, patch * 3), np.float32)  # a patch lies in one
     canvas[: columns.start] = canvas[columns.stop :] = 0
     canvas[:, : rows.start * patch] = canvas[:, rows.stop * patch :] = 0
-    step = max(1, STRIP_VALUES // (patch * rgb.shape[1] * 3))
+    step = min(max(1, STRIP_VALUES // (patch * rgb.shape[1] * 3)), len(rows))
+    room = np.empty((step * patch + BLOCK, rgb.shape[1] * 3), np.float32)  # one for all strips
     for first in range(rows.start, rows.stop, step):
         wanted = slice(first * patch, min(first + step, rows.stop) * patch)
-        strip = _resize_rows(rgb, wanted, fit)
+        strip = _resize_rows(rgb, wanted, fit, room)
         for piece, start, weights in across:
             column, offset = divmod(piece, patch)
             target = canvas[column, wanted, offset * 3 : offset * 3 + weights.shape[1]]
@@ -77,18 +78,17 @@ def resize_to_patches(
     return patches
 
 
-def _resize_rows(rgb: npt.NDArray[np.uint8], wanted: slice, fit: Fit) -> Floats:
-    """The wanted rows of the canvas, still as wide as the source: (n, W * 3)."""
+def _resize_rows(rgb: npt.NDArray[np.uint8], wanted: slice, fit: Fit, room: Floats) -> Floats:
+    """The wanted rows of the canvas, still as wide as the source: (n, W * 3), a part of `room`."""
     lines = rgb.reshape(len(rgb), -1)
     block = BLOCK_WHEN_SMALLER if 2 * fit.height < len(rgb) else BLOCK
     count = wanted.stop - wanted.start
     down = _row_bands(len(rgb), fit.height, wanted.start - fit.top, -(-count // block), block)
-    resized = np.empty((len(down.starts) * block, lines.shape[1]), np.float32)
     read = np.empty((down.weights.shape[2], lines.shape[1]), np.float32)
     for number, start in enumerate(down.starts):
         read[:] = lines[start : start + len(read)]
-        np.matmul(down.weights[number], read, out=resized[number * block : (number + 1) * block])
-    return resized[:count]
+        np.matmul(down.weights[number], read, out=room[number * block : (number + 1) * block])
+    return room[:count]
 
 
 @lru_cache(maxsize=64)
