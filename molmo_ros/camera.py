@@ -10,6 +10,7 @@ frame is REP-103's: x right, y down, z forward.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import cv2
@@ -60,10 +61,14 @@ class Camera:
         _check_distortion(distortion, info.distortion_model)
         return cls(width, height, k, distortion, info.distortion_model, info.header.frame_id)
 
-    @property
+    @cached_property
     def focal(self) -> float:
         """Pixels per radian at the centre of the image, the mean of both axes."""
         return float(self.k[0, 0] + self.k[1, 1]) / 2
+
+    @cached_property
+    def _is_distorted(self) -> bool:
+        return bool(self.distortion.any())
 
     def require_size(self, width: int, height: int, what: str) -> None:
         """Refuses an image (or depth image) that these intrinsics do not describe."""
@@ -77,7 +82,7 @@ class Camera:
     def directions(self, pixels: npt.ArrayLike) -> Array:
         """What pixels look along: (N, 2) pixels -> (N, 3) with z = 1; times z it is the point."""
         uv = np.asarray(pixels, np.float64).reshape(-1, 1, 2)
-        if not self.distortion.any():
+        if not self._is_distorted:
             xy = (uv[:, 0] - self.k[:2, 2]) / self.k[[0, 1], [0, 1]]
         elif self.model in FISHEYE_MODELS:
             xy = np.reshape(cv2.fisheye.undistortPoints(uv, self.k, self.distortion), (-1, 2))
@@ -89,6 +94,17 @@ class Camera:
                 (-1, 2),
             )
         return np.column_stack([xy, np.ones(len(xy))])
+
+    def grid(self, columns: npt.ArrayLike, rows: npt.ArrayLike) -> Array:
+        """What a grid of pixels looks along: (w,) u and (h,) v -> (3, h, w) with z = 1."""
+        u, v = np.asarray(columns, np.float64), np.asarray(rows, np.float64)
+        if self._is_distorted:
+            every = self.directions(np.stack(np.meshgrid(u, v), axis=-1))
+            return np.ascontiguousarray(every.T).reshape(3, len(v), len(u))
+        grid = np.ones((3, len(v), len(u)))
+        grid[0] = (u - self.k[0, 2]) / self.k[0, 0]
+        grid[1] = ((v - self.k[1, 2]) / self.k[1, 1])[:, None]
+        return grid
 
     def ray(self, pixel: npt.ArrayLike) -> Array:
         """The unit vector (3,) from the optical centre through a pixel."""

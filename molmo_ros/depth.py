@@ -9,7 +9,9 @@ z depth in metres along the optical axis; windows are (rows, columns) cut out of
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
+from functools import cached_property
 
 import cv2
 import numpy as np
@@ -61,42 +63,51 @@ class Surface:
 class _Window:
     """A square cut out of the depth image, with what its pixels look along.
 
-    offsets: (h, w, 2) pixels from the wanted pixel, (u, v); directions: (h, w, 3), z = 1
+    z:       (h, w) metres; valid: (h, w), where it is known
+    du, dv:  (w,) and (h,) pixels from the wanted pixel
+    seed:    row and column of the pixel nearest to the wanted one
     centre:  (3,) direction of the wanted pixel itself
+    lateral: (3, h, w) x - x0, y - y0 and 1 of the directions around it
     focal:   pixels per radian
     """
 
-    z: Depth
-    offsets: Array
-    directions: Array
+    z: Array
+    valid: Mask
+    du: Array
+    dv: Array
+    seed: tuple[int, int]
     centre: Array
+    lateral: Array
     radius: int
     focal: float
 
-    @property
-    def valid(self) -> Mask:
-        return np.isfinite(self.z)
-
-    @property
-    def seed(self) -> tuple[int, int]:
-        """Row and column of the pixel nearest to the wanted one."""
-        row, column = np.unravel_index(np.square(self.offsets).sum(axis=2).argmin(), self.z.shape)
-        return int(row), int(column)
+    @cached_property
+    def reach(self) -> Array:
+        """(h, w) pixels from the wanted one, along the axis on which they are more."""
+        return np.maximum(np.abs(self.dv)[:, None], np.abs(self.du))
 
 
 @dataclass(frozen=True, eq=False)
 class _Fit:
-    """A plane through part of a window.
+    """A plane through part of a window: 1/z = a (x - x0) + b (y - y0) + c.
 
+    abc:        (3,)
+    covariance: (3, 3) of abc, per unit variance of inverse depth
     residuals:  (h, w) measured minus plane, along z; NaN without depth
-    covariance: (3, 3) of the normal, per unit variance of inverse depth
-    leverage:   variance of the plane's inverse depth at the wanted pixel, likewise
     """
 
-    plane: Plane
-    residuals: Array
+    abc: Array
     covariance: Array
-    leverage: float
+    residuals: Array
+
+    @property
+    def depth_m(self) -> float:
+        """Of the plane at the wanted pixel."""
+        return float(1 / self.abc[2])
+
+    @property
+    def noise(self) -> float:
+        return float(depth_noise(self.depth_m))
 
 
 def find_surface(depth_m: Depth, pixel: Pixel, camera: Camera) -> Surface | None:
@@ -104,11 +115,11 @@ def find_surface(depth_m: Depth, pixel: Pixel, camera: Camera) -> Surface | None
     for angle in HALF_ANGLES:
         window = _cut(depth_m, pixel, camera, angle)
         own = _connected(window)
-        if own.sum() >= MIN_POINTS:
+        if np.count_nonzero(own) >= MIN_POINTS:
             fit = _grow_fit(window, own)
             if fit is not None:
                 return _describe(window, fit, own)
-    if own.sum() > SPECK:  # something is there, too small or too thin to be measured
+    if np.count_nonzero(own) > SPECK:  # something is there, too small or too thin to be measured
         return None
     return _bridge(depth_m, pixel, camera)
 
@@ -124,26 +135,35 @@ def _cut(depth_m: Depth, pixel: Pixel, camera: Camera, angle: float) -> _Window:
     radius = max(2, round(angle * camera.focal))
     u, v = nearest_pixel(pixel, depth_m)
     left, top = max(u - radius, 0), max(v - radius, 0)
-    z = depth_m[top : v + radius + 1, left : u + radius + 1]
-    rows, columns = np.mgrid[top : top + z.shape[0], left : left + z.shape[1]]
-    pixels = np.dstack([columns, rows]).astype(np.float64)
-    directions = camera.directions(pixels.reshape(-1, 2)).reshape(*z.shape, 3)
+    z = depth_m[top : v + radius + 1, left : u + radius + 1].astype(np.float64)
+    rows, columns = np.arange(top, top + z.shape[0]), np.arange(left, left + z.shape[1])
+    centre = camera.directions(pixel)[0]
+    lateral = camera.grid(columns, rows)
+    lateral[:2] -= centre[:2, None, None]
     return _Window(
-        z, pixels - pixel, directions, camera.directions(pixel)[0], radius, camera.focal
+        z=z,
+        valid=np.isfinite(z),
+        du=columns - pixel[0],
+        dv=rows - pixel[1],
+        seed=(v - top, u - left),
+        centre=centre,
+        lateral=lateral,
+        radius=radius,
+        focal=camera.focal,
     )
 
 
 def _connected(window: _Window) -> Mask:
     """The pixels that are reached from the wanted one without a jump in depth."""
     row, column = window.seed
-    blocked = np.pad(~window.valid, 1, constant_values=True).astype(np.uint8)
-    if blocked[row + 1, column + 1]:
+    if not window.valid[row, column]:
         return np.zeros(window.z.shape, np.bool_)
+    blocked = np.ones((window.z.shape[0] + 2, window.z.shape[1] + 2), np.uint8)
+    np.logical_not(window.valid, out=blocked[1:-1, 1:-1], casting="unsafe")
     z = float(window.z[row, column])
     step = 4 * float(depth_noise(z)) + STEEPEST * z / window.focal
     flags = 4 | cv2.FLOODFILL_MASK_ONLY | 2 << 8
-    image = np.ascontiguousarray(window.z)
-    cv2.floodFill(image, blocked, (column, row), 0, step, step, flags)
+    cv2.floodFill(window.z.astype(np.float32), blocked, (column, row), 0, step, step, flags)
     return np.asarray(blocked[1:-1, 1:-1] == 2, np.bool_)
 
 
@@ -152,45 +172,53 @@ def _grow_fit(window: _Window, own: Mask) -> _Fit | None:
 
     Starting from the middle keeps the fit on the pixel's own side of a crease.
     """
-    distance = np.abs(window.offsets).max(axis=2)
-    inside = own & (distance <= max(CENTRE, window.radius / 2))
-    if inside.sum() < MIN_POINTS:
+    inside = own & (window.reach <= max(CENTRE, window.radius / 2))
+    if np.count_nonzero(inside) < MIN_POINTS:
         inside = own
     for _ in range(5):  # most settle after two or three
         fit = _fit(window, inside)
         if fit is None:
             return None
-        spread = max(_spread(fit.residuals[inside]), 0.5 * _noise(window, fit))
+        spread = max(_spread(fit.residuals[inside]), 0.5 * fit.noise)
         reached = own & (np.abs(fit.residuals) <= 3 * spread)
         if np.array_equal(reached, inside):
             break
-        if reached.sum() < MIN_POINTS:
+        if np.count_nonzero(reached) < MIN_POINTS:
             return None
         inside = reached
     return fit
 
 
 def _fit(window: _Window, inside: Mask) -> _Fit | None:
-    """Least squares around the wanted pixel: 1/z = a (x - x0) + b (y - y0) + c."""
-    x0, y0, _ = window.centre
-    lateral = window.directions[inside] - (x0, y0, 0)
-    square = lateral.T @ lateral
-    if np.linalg.cond(square[:2, :2]) > 1e4:  # all on a line: any plane through it fits
+    """Least squares around the wanted pixel; None where no plane is determined."""
+    lateral = window.lateral[:, inside]
+    square = lateral @ lateral.T
+    if _condition(square[:2, :2]) > 1e4:  # all on a line: any plane through it fits
         return None
-    inverse = np.linalg.inv(square)
-    abc = inverse @ (lateral.T @ (1 / window.z[inside].astype(np.float64)))
-    to_weights = np.array([[1, 0, 0], [0, 1, 0], [-x0, -y0, 1]])
-    weights = to_weights @ abc
+    covariance = np.linalg.inv(square)
+    abc = covariance @ (lateral @ (1 / window.z[inside]))
     if abc[2] <= 0:  # behind the camera: noise, no surface
         return None
-    plane = Plane.from_inverse(weights)
+    inverse = (abc @ window.lateral.reshape(3, -1)).reshape(window.z.shape)
+    with np.errstate(divide="ignore"):
+        on_plane = np.where(inverse > 0, 1 / inverse, np.inf)
+    return _Fit(abc, covariance, window.z - on_plane)
+
+
+def _condition(square: Array) -> float:
+    """Largest by smallest eigenvalue of a symmetric (2, 2) matrix."""
+    (a, b), (_, d) = square.tolist()
+    mean, apart = (a + d) / 2, math.hypot((a - d) / 2, b)
+    return (mean + apart) / (mean - apart) if mean > apart else math.inf
+
+
+def _plane(window: _Window, fit: _Fit) -> tuple[Plane, Array]:
+    """The plane, and the covariance (3, 3) of its normal per unit variance of inverse depth."""
+    x0, y0, _ = window.centre
+    to_weights = np.array([[1, 0, 0], [0, 1, 0], [-x0, -y0, 1]])
+    plane = Plane.from_inverse(to_weights @ fit.abc)
     along = (np.eye(3) - np.outer(plane.normal, plane.normal)) @ to_weights * plane.offset_m
-    return _Fit(
-        plane,
-        window.z - plane.depths(window.directions.reshape(-1, 3)).reshape(window.z.shape),
-        along @ inverse @ along.T,
-        float(inverse[2, 2]),
-    )
+    return plane, along @ fit.covariance @ along.T
 
 
 def _bridge(depth_m: Depth, pixel: Pixel, camera: Camera) -> Surface | None:
@@ -198,43 +226,53 @@ def _bridge(depth_m: Depth, pixel: Pixel, camera: Camera) -> Surface | None:
     for angle in HOLE_HALF_ANGLES:
         window = _cut(depth_m, pixel, camera, angle)
         around = window.valid & ~_connected(window)  # a speck in the hole is no depth
-        if around.sum() < 2 * MIN_POINTS or not _surrounds(window.offsets[around]):
+        if np.count_nonzero(around) < 2 * MIN_POINTS or not _surrounds(window, around):
             continue
         fit = _fit(window, around)
         if fit is None:
             return None
         # A twentieth may be the ragged rim of the hole; a second surface is more than that.
-        if np.quantile(np.abs(fit.residuals[around]), 0.95) > 4 * _noise(window, fit):
+        if np.quantile(np.abs(fit.residuals[around]), 0.95) > 4 * fit.noise:
             return None
         return _describe(window, fit, around)
     return None
 
 
-def _surrounds(offsets: Array) -> bool:
-    """Whether pixels at (N, 2) offsets lie in all four quarters around the wanted one."""
-    diagonal = offsets[(np.abs(offsets) > 0.5).all(axis=1)]
-    return len(np.unique((diagonal > 0) @ (1, 2))) == 4
+def _surrounds(window: _Window, around: Mask) -> bool:
+    """Whether some pixels lie in each of the four quarters around the wanted one."""
+    right, left, below, above = (
+        window.du > 0.5,
+        window.du < -0.5,
+        window.dv > 0.5,
+        window.dv < -0.5,
+    )
+    return all(
+        around[rows][:, columns].any() for rows in (below, above) for columns in (right, left)
+    )
 
 
 def _describe(window: _Window, fit: _Fit, own: Mask) -> Surface:
     depth_m, samples = _depth_at_centre(window, fit, own)
     spread = _spread(fit.residuals[own])
-    error = max(spread, 0.5 * _noise(window, fit))
-    # A median of n is as good as a mean of n / 1.57.
-    variance = error**2 * CORRELATED * max(1.57 / samples if samples else 0.0, fit.leverage)
-    to_rim = float(np.sqrt(np.square(window.offsets[own]).sum(axis=1).min()))
-    variance += (HOLE_SLOPE * to_rim * depth_m / window.focal) ** 2
-    far = window.valid & (np.abs(fit.residuals) > max(4 * error, 2 * _noise(window, fit)))
-    share = float(far.sum() / window.valid.sum())
+    error = max(spread, 0.5 * fit.noise)
+    # A median of n is as good as a mean of n / 1.57; the other bound is the plane's own.
+    leverage = float(fit.covariance[2, 2])
+    variance = error**2 * CORRELATED * max(1.57 / samples if samples else 0.0, leverage)
+    to_rim_squared = float((np.square(window.dv)[:, None] + np.square(window.du))[own].min())
+    variance += (HOLE_SLOPE * depth_m / window.focal) ** 2 * to_rim_squared
+    far = window.valid & (np.abs(fit.residuals) > max(4 * error, 2 * fit.noise))
+    known = np.count_nonzero(window.valid)
+    share = float(np.count_nonzero(far) / known)
     if share > 0:  # the wanted point may as well be on the other surface
-        variance += share * (1 - share) * (float(np.median(window.z[far])) - depth_m) ** 2
+        variance += share * (1 - share) * (median(window.z[far]) - depth_m) ** 2
+    plane, normal_covariance = _plane(window, fit)
     return Surface(
-        plane=fit.plane,
+        plane=plane,
         depth_m=depth_m,
-        depth_sigma_m=float(np.sqrt(variance)),
-        normal_covariance=fit.covariance * CORRELATED * (error / depth_m**2) ** 2,
+        depth_sigma_m=math.sqrt(variance),
+        normal_covariance=normal_covariance * CORRELATED * (error / depth_m**2) ** 2,
         spread_m=spread,
-        valid_fraction=float(window.valid.mean()),
+        valid_fraction=float(known / window.z.size),
         window=2 * window.radius + 1,
         bimodal=share >= EDGE_SHARE,
     )
@@ -245,18 +283,20 @@ def _depth_at_centre(window: _Window, fit: _Fit, own: Mask) -> tuple[float, int]
 
     The plane's, moved by the median of the nearest pixels: right on curved things too.
     """
-    on_plane = float(fit.plane.depths(window.centre[None])[0])
-    nearest = own & (np.abs(window.offsets).max(axis=2) <= CENTRE + 0.5)
-    samples = int(nearest.sum())
+    nearest = own & (window.reach <= CENTRE + 0.5)
+    samples = np.count_nonzero(nearest)
     if samples < 5:
-        return on_plane, 0
-    return on_plane + float(np.median(fit.residuals[nearest])), samples
+        return fit.depth_m, 0
+    return fit.depth_m + median(fit.residuals[nearest]), samples
 
 
 def _spread(residuals: Array) -> float:
     """The standard deviation around the plane that outliers do not move."""
-    return float(1.4826 * np.median(np.abs(residuals)))
+    return 1.4826 * median(np.abs(residuals))
 
 
-def _noise(window: _Window, fit: _Fit) -> float:
-    return float(depth_noise(fit.plane.depths(window.centre[None])[0]))
+def median(values: Array) -> float:
+    """Of (N,) finite values, N >= 1: numpy's own takes several times as long for a few."""
+    middle = len(values) // 2
+    ordered = np.partition(values, [middle - 1 + len(values) % 2, middle])
+    return float(ordered[middle - 1 + len(values) % 2] + ordered[middle]) / 2

@@ -8,6 +8,7 @@ h, w rows and columns of a coarse grid of pixels around the waypoint
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import cv2
@@ -15,7 +16,7 @@ import numpy as np
 
 from molmo_ros.camera import Camera
 from molmo_ros.depth import Depth, Mask, Pixel, nearest_pixel
-from molmo_ros.planes import Array, Plane, depth_noise
+from molmo_ros.planes import Array, Plane, cross, depth_noise
 
 REACH_M = 0.12  # from the waypoint; a longer patch is cut here: no gripper spans it
 GRID = 24  # steps from the waypoint to there: cells of 5 mm
@@ -51,45 +52,55 @@ def measure_extent(
 ) -> Extent | None:
     """The patch of `plane` around a waypoint, without the support unless it lies on that."""
     points, centre, step = _grid_points(depth_m, pixel, float(position[2]), camera)
-    noise = depth_noise(points[..., 2])
+    noise = depth_noise(points[2])
     tolerance = np.maximum(ON_PLANE_M, 2 * noise)
     # Unknown depth is NaN, and NaN is within no tolerance.
-    on_patch = np.linalg.norm(points - position, axis=2) <= REACH_M
-    heights = plane.heights(points)
+    on_patch = _squared_length(points - position[:, None, None]) <= REACH_M**2
+    heights = _heights(plane, points)
     on_patch &= (np.abs(heights) <= tolerance) & _follows(heights, points, 1.5 * noise)
     if support is not None and abs(float(support.heights(position))) > 2 * ON_PLANE_M:
-        on_patch &= np.abs(support.heights(points)) > tolerance
+        on_patch &= np.abs(_heights(support, points)) > tolerance
     patch = _around(centre, on_patch)
     if patch is None:
         return None
-    return _rectangle(points[patch], plane, step * float(position[2]) / camera.focal)
+    return _rectangle(points[:, patch], plane, step * float(position[2]) / camera.focal)
 
 
 def _grid_points(
     depth_m: Depth, pixel: Pixel, z: float, camera: Camera
 ) -> tuple[Array, tuple[int, int], int]:
-    """Points (h, w, 3) of every n-th pixel within reach, where in it the waypoint is, and n."""
+    """Points (3, h, w) of every n-th pixel within reach, where in it the waypoint is, and n."""
     u, v = nearest_pixel(pixel, depth_m)
     radius = max(2, round(REACH_M * camera.focal / z))
     step = max(1, radius // GRID)
-    rows = np.arange(v - radius // step * step, v + radius + 1, step)
-    columns = np.arange(u - radius // step * step, u + radius + 1, step)
-    rows = rows[(rows >= 0) & (rows < depth_m.shape[0])]
-    columns = columns[(columns >= 0) & (columns < depth_m.shape[1])]
-    uv = np.stack(np.meshgrid(columns, rows), axis=-1)
-    directions = camera.directions(uv.reshape(-1, 2)).reshape(*uv.shape[:2], 3)
-    points = directions * depth_m[np.ix_(rows, columns)][..., None]
-    return points, (int(np.searchsorted(rows, v)), int(np.searchsorted(columns, u))), step
+    steps = radius // step
+    before_u, before_v = min(steps, u // step), min(steps, v // step)
+    columns = np.arange(u - before_u * step, min(u + radius + 1, depth_m.shape[1]), step)
+    rows = np.arange(v - before_v * step, min(v + radius + 1, depth_m.shape[0]), step)
+    points = camera.grid(columns, rows)
+    points *= depth_m[rows[0] : rows[-1] + 1 : step, columns[0] : columns[-1] + 1 : step]
+    return points, (before_v, before_u), step
+
+
+def _heights(plane: Plane, points: Array) -> Array:
+    """Distances (h, w) of points (3, h, w) from a plane, positive on the camera's side."""
+    return (plane.normal @ points.reshape(3, -1) + plane.offset_m).reshape(points.shape[1:])
+
+
+def _squared_length(vectors: Array) -> Array:
+    """(3, h, w) -> (h, w)."""
+    x, y, z = np.square(vectors)
+    return np.asarray(x + y + z)
 
 
 def _follows(heights: Array, points: Array, noise: Array) -> Mask:
     """Where a surface runs along the plane, on one side at least, both across and down."""
     x: Mask = np.zeros(heights.shape, np.bool_)
     y = x.copy()
-    gentle = _is_gentle(np.diff(heights, axis=1), np.diff(points, axis=1), noise[:, 1:])
+    gentle = _is_gentle(np.diff(heights, axis=1), np.diff(points, axis=2), noise[:, 1:])
     x[:, 1:] |= gentle
     x[:, :-1] |= gentle
-    gentle = _is_gentle(np.diff(heights, axis=0), np.diff(points, axis=0), noise[1:])
+    gentle = _is_gentle(np.diff(heights, axis=0), np.diff(points, axis=1), noise[1:])
     y[1:] |= gentle
     y[:-1] |= gentle
     x &= y
@@ -97,8 +108,8 @@ def _follows(heights: Array, points: Array, noise: Array) -> Mask:
 
 
 def _is_gentle(rise: Array, travel: Array, noise: Array) -> Mask:
-    allowed = np.maximum(CROSSING * np.linalg.norm(travel, axis=2), noise)
-    return np.asarray(np.abs(rise) <= allowed, np.bool_)
+    allowed = np.maximum(CROSSING**2 * _squared_length(travel), np.square(noise))
+    return np.asarray(np.square(rise) <= allowed, np.bool_)
 
 
 def _around(centre: tuple[int, int], on_patch: Mask) -> Mask | None:
@@ -111,13 +122,13 @@ def _around(centre: tuple[int, int], on_patch: Mask) -> Mask | None:
 
 
 def _rectangle(points: Array, plane: Plane, cell_m: float) -> Extent:
-    """The smallest rectangle on the plane around (N, 3) points, each the centre of a cell."""
-    across = np.cross(plane.normal, (0.0, 1.0, 0.0))
+    """The smallest rectangle on the plane around (3, N) points, each the centre of a cell."""
+    across = cross(plane.normal, (0.0, 1.0, 0.0))
     if np.linalg.norm(across) < 1e-3:
-        across = np.cross(plane.normal, (1.0, 0.0, 0.0))
-    basis = np.stack([across, np.cross(plane.normal, across)]) / np.linalg.norm(across)
-    (_, sides, degrees) = cv2.minAreaRect((points @ basis.T).astype(np.float32))
-    angle = np.radians(degrees if sides[0] >= sides[1] else degrees + 90)
+        across = cross(plane.normal, (1.0, 0.0, 0.0))
+    basis = np.stack([across, cross(plane.normal, across)]) / np.linalg.norm(across)
+    (_, sides, degrees) = cv2.minAreaRect((basis @ points).T.astype(np.float32))
+    angle = math.radians(degrees if sides[0] >= sides[1] else degrees + 90)
     along, width = max(sides) + cell_m, min(sides) + cell_m
-    direction = np.array([np.cos(angle), np.sin(angle)]) @ basis
+    direction = np.array([math.cos(angle), math.sin(angle)]) @ basis
     return Extent(along, width, direction if along > ROUND * width else None)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from molmo_ros.planes import Array
+from molmo_ros.planes import Array, cross
 
 # Without a longest direction the turn about the approach is any of half a circle: uniform.
 ANY_TURN_VARIANCE = np.pi**2 / 12
@@ -26,7 +26,7 @@ def approach_axes(normal: Array, along: Array) -> Array:
         other = np.eye(3)[np.abs(z).argmin()]
         x = other - (other @ z) * z
     x = x / np.linalg.norm(x)
-    return np.column_stack([x, np.cross(z, x), z])
+    return np.column_stack([x, cross(z, x), z])
 
 
 def quaternion(axes: Array) -> Array:
