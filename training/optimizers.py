@@ -28,7 +28,8 @@ class Schedule:
 
     lr_matrices:   of Muon, for the hidden matrices of ViT and connector; None leaves them to
                    AdamW, as published
-    final_lr:      of the peak, at the last step
+    final_lr:      of the peak, where the cosine ends
+    cooldown:      last steps, in which the rates go straight from there to zero; published: none
     clip:          gradient norm, per component
     """
 
@@ -39,6 +40,7 @@ class Schedule:
     lr_matrices: float | None = None
     warmup: int = 200
     final_lr: float = 0.1
+    cooldown: int = 0
     clip: float = 1.0
     weight_decay: float = 0.0
 
@@ -104,11 +106,13 @@ def component_parameters(model: Molmo) -> dict[str, dict[str, nn.Parameter]]:
 
 
 def learning_rate(peak: float, step: int, schedule: Schedule) -> float:
-    """Linear warm-up from zero, then cosine down to final_lr of the peak at the last step."""
+    """Linear warm-up from zero, cosine down to final_lr of the peak, linear cool-down to zero."""
     if step < schedule.warmup:
         return peak * step / schedule.warmup
-    done = min(1.0, (step - schedule.warmup) / max(1, schedule.steps - schedule.warmup))
-    low = schedule.final_lr
+    low, cold = schedule.final_lr, schedule.steps - schedule.cooldown
+    if schedule.cooldown and step > cold:
+        return peak * low * max(0, schedule.steps - step) / schedule.cooldown
+    done = min(1.0, (step - schedule.warmup) / max(1, cold - schedule.warmup))
     return peak * (low + (1 - low) * (1 + math.cos(math.pi * done)) / 2)
 
 

@@ -33,7 +33,8 @@ from molmo_training.trainer import TrainConfig, Trainer, Worker, write_run
 TINY_SCENES = SceneSet(count=12_000)
 TINY_TRAINING = TrainConfig(
     schedule=Schedule(
-        steps=6_500,
+        steps=7_400,
+        cooldown=900,
         lr_connector=1.2e-3,
         lr_vit=1.2e-3,
         lr_decoder=1.2e-3,

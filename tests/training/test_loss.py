@@ -1,6 +1,7 @@
 """Loss, z-loss and gradients of the packed golden example; the published schedule."""
 
 import json
+from dataclasses import replace
 
 import pytest
 import torch
@@ -83,3 +84,13 @@ def test_the_schedule_is_the_published_one(component, warmup, peak):
     for stage, name, step, wanted in rows:
         if stage == "pretrain" and name == component:
             assert learning_rate(peak, step, config) == pytest.approx(wanted, rel=1e-6), step
+
+
+def test_the_last_steps_cool_down_to_nothing():
+    plain = Schedule(steps=600, lr_connector=1, lr_vit=1, lr_decoder=1)
+    cooled = replace(plain, steps=1_000, cooldown=400)
+    assert [learning_rate(1.0, step, cooled) for step in (0, 150, 400, 600)] == [
+        learning_rate(1.0, step, plain) for step in (0, 150, 400, 600)
+    ]
+    rates = [learning_rate(1.0, step, cooled) for step in (600, 700, 900, 1_000, 1_100)]
+    assert rates == pytest.approx([0.1, 0.075, 0.025, 0, 0])
