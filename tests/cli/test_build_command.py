@@ -25,7 +25,7 @@ def test_a_build_tells_its_memory_first_and_leaves_a_plan_for_each_graph(molmo, 
     plans = sorted(path.relative_to(copy).as_posix() for path in copy.rglob("*.plan"))
     assert [Path(plan).name.split("-")[0] for plan in plans] == ["decoder", "vision"]
     for plan in plans:
-        assert out.index("Compiling takes about 0.6 GB") < out.index(f"{plan}: ")
+        assert out.index("GB of this machine's memory") < out.index(f"{plan}: ")
     Bundle.open(copy)  # still whole
 
 

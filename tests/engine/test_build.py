@@ -30,8 +30,6 @@ trt = pytest.importorskip("tensorrt_rtx", reason="needs TensorRT-RTX: pip instal
 RTX = TensorRt("tensorrt_rtx")
 GRAPHS = [
     ("tiny-qwen2", "vision", "fp16"),  # the same graph in all
-    ("tiny-qwen2", "vision", "bf16"),
-    ("tiny-qwen2", "decoder", "bf16"),
     *(
         (variant, part, precision)
         for variant, part in (
