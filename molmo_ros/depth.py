@@ -18,10 +18,9 @@ import numpy as np
 import numpy.typing as npt
 
 from molmo_ros.camera import Camera
-from molmo_ros.planes import Array, Plane, depth_noise
+from molmo_ros.planes import Array, Mask, Plane, depth_noise, inverted
 
 Depth = npt.NDArray[np.float32]
-Mask = npt.NDArray[np.bool_]
 Pixel = tuple[float, float]
 
 # Half the window's side in radians: 7, 11 and 16 pixels of a Kinect (f = 525), 1 to 2 cm on a
@@ -200,9 +199,7 @@ def _fit(window: _Window, inside: Mask) -> _Fit | None:
     if abc[2] <= 0:  # behind the camera: noise, no surface
         return None
     inverse = (abc @ window.lateral.reshape(3, -1)).reshape(window.z.shape)
-    with np.errstate(divide="ignore"):
-        on_plane = np.where(inverse > 0, 1 / inverse, np.inf)
-    return _Fit(abc, covariance, window.z - on_plane)
+    return _Fit(abc, covariance, window.z - inverted(inverse))
 
 
 def _condition(square: Array) -> float:

@@ -15,8 +15,8 @@ import cv2
 import numpy as np
 
 from molmo_ros.camera import Camera
-from molmo_ros.depth import Depth, Mask, Pixel, nearest_pixel
-from molmo_ros.planes import Array, Plane, cross, depth_noise
+from molmo_ros.depth import Depth, Pixel, nearest_pixel
+from molmo_ros.planes import Array, Mask, Plane, cross, depth_noise
 
 REACH_M = 0.12  # from the waypoint; a longer patch is cut here: no gripper spans it
 GRID = 24  # steps from the waypoint to there: cells of 5 mm
@@ -56,10 +56,10 @@ def measure_extent(
     tolerance = np.maximum(ON_PLANE_M, 2 * noise)
     # Unknown depth is NaN, and NaN is within no tolerance.
     on_patch = _squared_length(points - position[:, None, None]) <= REACH_M**2
-    heights = _heights(plane, points)
+    heights = plane.heights(points.T).T
     on_patch &= (np.abs(heights) <= tolerance) & _follows(heights, points, 1.5 * noise)
     if support is not None and abs(float(support.heights(position))) > 2 * ON_PLANE_M:
-        on_patch &= np.abs(_heights(support, points)) > tolerance
+        on_patch &= np.abs(support.heights(points.T).T) > tolerance
     patch = _around(centre, on_patch)
     if patch is None:
         return None
@@ -80,11 +80,6 @@ def _grid_points(
     points = camera.grid(columns, rows)
     points *= depth_m[rows[0] : rows[-1] + 1 : step, columns[0] : columns[-1] + 1 : step]
     return points, (before_v, before_u), step
-
-
-def _heights(plane: Plane, points: Array) -> Array:
-    """Distances (h, w) of points (3, h, w) from a plane, positive on the camera's side."""
-    return (plane.normal @ points.reshape(3, -1) + plane.offset_m).reshape(points.shape[1:])
 
 
 def _squared_length(vectors: Array) -> Array:

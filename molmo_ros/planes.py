@@ -44,13 +44,17 @@ class Plane:
 
     def depths(self, directions: Array) -> Array:
         """Where rays meet the plane: (N, 3) with z = 1 -> (N,) metres along z; inf if never."""
-        inverse = -(directions @ self.normal) / self.offset_m
-        with np.errstate(divide="ignore"):
-            return np.where(inverse > 0, 1 / inverse, np.inf)
+        return inverted(-(directions @ self.normal) / self.offset_m)
 
     def heights(self, points: Array) -> Array:
         """Distances of points (..., 3) from the plane, positive on the camera's side."""
         return np.asarray(points @ self.normal + self.offset_m, np.float64)
+
+
+def inverted(inverse: Array) -> Array:
+    """Depths of inverse depths; inf where a ray never meets the plane."""
+    with np.errstate(divide="ignore"):
+        return np.where(inverse > 0, 1 / inverse, np.inf)
 
 
 def cross(a: Sequence[float] | Array, b: Sequence[float] | Array) -> Array:
