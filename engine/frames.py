@@ -39,9 +39,12 @@ class Frames:
     def nbytes(self) -> int:
         return sum(int(seen.rows.nbytes) for seen in self._seen.values())
 
-    def key(self, rgb: npt.NDArray[np.uint8]) -> bytes:
-        """What a picture is found by; where none is remembered, no time is spent on it."""
-        return fingerprint(rgb) if self._most_bytes else b""
+    def key(self, rgb: npt.NDArray[np.uint8], max_crops: int) -> bytes:
+        """What a picture is found by; where none is remembered, no time is spent on it.
+
+        max_crops: how many high-resolution crops it is cut into at most
+        """
+        return fingerprint(rgb) + max_crops.to_bytes(4, "big") if self._most_bytes else b""
 
     def find(self, key: bytes) -> Seen | None:
         """The picture of a fingerprint, if it is remembered."""

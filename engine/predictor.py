@@ -10,7 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Generator, Iterator
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -64,9 +64,10 @@ class Predictor:
         AskOptions), RuntimeError when another question was asked meanwhile.
         """
         clock, options = Clock(), options or AskOptions()
-        key = self._frames.key(rgb)
-        picture = self._frames.find(key) or prepare_image(rgb, self.config)
-        ids = self.prompter.encode(prompt, picture.tokens)
+        config = self._config(options.max_crops)
+        key = self._frames.key(rgb, config.crops.max_crops)
+        picture = self._frames.find(key) or prepare_image(rgb, config)
+        ids = self.prompter.encode(prompt, picture.tokens, raw=options.raw)
         decoding = self._decoding(prompt, ids, options)
         clock.end("preprocess_ms")
         self._latest = question = _Question(key, picture, ids, options, decoding, clock)
@@ -84,6 +85,13 @@ class Predictor:
         self._latest = None
         self._frames.clear()
         self.runtime.close()
+
+    def _config(self, max_crops: int | None) -> MolmoConfig:
+        """The model's own, with at most so many high-resolution crops."""
+        crops = self.config.crops
+        if max_crops is None or max_crops >= crops.max_crops:
+            return self.config
+        return replace(self.config, crops=replace(crops, max_crops=max_crops))
 
     def _room(self, prompt_tokens: int, options: AskOptions) -> int:
         """How many tokens the answer may have."""

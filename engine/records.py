@@ -18,6 +18,9 @@ class AskOptions:
     draft:          guess what the markup forces and the question repeats, and verify it several
                     tokens a pass: the same answer in fewer passes
     well_formed:    let nothing but whole point markup stand in tags, see markup.py
+    max_crops:      the most high-resolution crops, where the model's own number is too slow; fewer
+                    crops are fewer tokens and a coarser look
+    raw:            the prompt is what the model reads, without the chat template around it
     max_points:     end the answer as soon as so many points are known: its text is then the
                     beginning of the whole one, and stops before their label
     timeout_s:      from the question to the whole answer; TimeoutError when it is over
@@ -26,14 +29,18 @@ class AskOptions:
     max_new_tokens: int = 200
     draft: bool = True
     well_formed: bool = False
+    max_crops: int | None = None
+    raw: bool = False
     max_points: int | None = None
     timeout_s: float | None = None
 
     def __post_init__(self) -> None:
         if self.max_new_tokens < 1:
             raise ValueError(f"max_new_tokens is {self.max_new_tokens}: wanted at least 1")
-        if self.max_points is not None and self.max_points < 1:
-            raise ValueError(f"max_points is {self.max_points}: wanted at least 1, or None")
+        for name in ("max_crops", "max_points"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ValueError(f"{name} is {value}: wanted at least 1, or None")
 
 
 @dataclass(frozen=True)

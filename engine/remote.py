@@ -54,8 +54,9 @@ class RemotePredictor:
         and RuntimeError when another question was asked meanwhile.
         """
         clock, options = Clock(), options or AskOptions()
-        if options.well_formed:
-            raise ValueError("well_formed: a server writes as it likes; ask without it")
+        for name in ("well_formed", "raw", "max_crops"):
+            if getattr(options, name):
+                raise ValueError(f"{name}: a server has no such option; ask without it")
         if not prompt.strip():
             raise PromptError("the prompt is empty: ask something, like 'Point to the red cube.'")
         body = encode_question(self.model_id, rgb, prompt, options, self._picture)

@@ -66,17 +66,20 @@ class Prompter:
         prompt: str,
         image_tokens: Ints | None = None,
         earlier: Iterable[tuple[str, str]] = (),
+        *,
+        raw: bool = False,
     ) -> Ints:
         """A question as (T,) ids: BOS, image tokens (N,), and the text of the chat template.
 
         earlier: questions about the same picture with their answers, spelled as in training
+        raw: the prompt stands as it is, without the template
         """
         if not prompt.strip():
             raise PromptError("the prompt is empty: ask something, like 'Point to the red cube.'")
         ids: list[int] = []
         for question, answer in earlier:
             ids += self._question_ids(question) + self.text_ids(f" {answer}") + [self.bos]
-        ids += self._question_ids(prompt)
+        ids += self.text_ids(prompt) if raw else self._question_ids(prompt)
         image = np.empty(0, np.int64) if image_tokens is None else image_tokens
         return np.concatenate([[self.bos], image, ids])
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -217,8 +218,29 @@ def test_numbers_that_overflow_are_an_error_and_no_answer():
 def test_no_tokens_at_all_cannot_be_asked_for():
     with pytest.raises(ValueError, match="max_new_tokens is 0"):
         AskOptions(max_new_tokens=0)
-    with pytest.raises(ValueError, match="max_points is 0"):
-        AskOptions(max_points=0)
+    for name in ("max_points", "max_crops"):
+        with pytest.raises(ValueError, match=f"{name} is 0"):
+            AskOptions(**{name: 0})
+
+
+def test_fewer_crops_are_fewer_tokens_and_another_look_at_the_same_picture():
+    predictor = scripted(ONE, capacity=4000)
+    predictor.config = replace(
+        predictor.config, crops=replace(predictor.config.crops, max_crops=4)
+    )
+    asked = (None, 1, None, 1)
+    answers = [predictor.ask(RGB, "Where?", AskOptions(max_crops=n)) for n in asked]
+    tokens = [answer.usage.prompt_tokens for answer in answers]
+    assert tokens[1] < tokens[0]
+    assert tokens[2:] == tokens[:2]
+    assert predictor.runtime.calls.count("encode") == 2
+
+
+def test_a_raw_prompt_is_read_without_the_chat_template():
+    predictor = scripted(ONE)
+    picture = 1 + len(prepare_image(RGB, predictor.config).tokens)
+    answer = predictor.ask(RGB, "Where?", AskOptions(raw=True))
+    assert answer.usage.prompt_tokens == picture + len("Where?")  # one token a byte
 
 
 @pytest.mark.parametrize("shape", [(300, 400), (90, 500), (480, 200)])

@@ -367,6 +367,8 @@ def test_what_is_no_certificate_is_refused_when_it_is_named(tmp_path):
         (RGB[..., 0], "Where?", None, ValueError),
         (RGB.astype(float), "Where?", None, ValueError),
         (RGB, "Where?", AskOptions(well_formed=True), ValueError),
+        (RGB, "Where?", AskOptions(raw=True), ValueError),
+        (RGB, "Where?", AskOptions(max_crops=1), ValueError),
     ],
 )
 def test_what_cannot_be_asked_is_refused_at_once(rgb, prompt, options, error):
