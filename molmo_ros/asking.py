@@ -31,6 +31,8 @@ class Question:
 
     request_id: str
     prompt: str
+    mode: int = 0
+    camera: str = ""
     timeout_s: float
     is_cancelled: Callable[[], bool]
     asked_s: float = field(default_factory=monotonic)

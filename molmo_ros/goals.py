@@ -64,8 +64,10 @@ class Goals:
 
     def _execute(self, handle: ServerGoalHandle) -> Ask.Result:
         question = Question(
-            request_id=bytes(handle.goal_id.uuid).hex(),
+            request_id=handle.request.request_id or bytes(handle.goal_id.uuid).hex(),
             prompt=handle.request.prompt,
+            mode=handle.request.mode,
+            camera=handle.request.camera,
             timeout_s=handle.request.timeout_s,
             is_cancelled=lambda: handle.is_cancel_requested,
         )
@@ -85,8 +87,10 @@ class Calls:
 
     def _on_call(self, request: AskSync.Request, response: AskSync.Response) -> AskSync.Response:
         question = Question(
-            request_id=uuid4().hex,
+            request_id=request.request_id or uuid4().hex,
             prompt=request.prompt,
+            mode=request.mode,
+            camera=request.camera,
             timeout_s=request.timeout_s,
             is_cancelled=lambda: False,
         )

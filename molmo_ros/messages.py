@@ -34,11 +34,14 @@ def answer(reply: Reply, age_s: float, model: str, engine: str) -> Answer:
     message = Answer(
         header=header(reply),
         request_id=reply.question.request_id,
+        camera=reply.question.camera,
         prompt=reply.question.prompt,
+        mode=reply.question.mode,
         text=reply.text,
         status=int(reply.ending),
         message=reply.message,
         waypoints=waypoints(reply, age_s),
+        count=-1,
         frame_age_s=age_s,
         wait_ms=reply.wait_ms,
         first_waypoint_ms=reply.first_waypoint_ms,
@@ -73,6 +76,7 @@ def _waypoint(reply: Reply, index: int, located: Located, age_s: float) -> Waypo
         status=int(location.status),
         index=index,
         label=found.point.label,
+        camera=reply.question.camera,
         optical_frame=reply.frame.image.header.frame_id,
         u=float(found.pixel[0]),
         v=float(found.pixel[1]),
@@ -81,6 +85,7 @@ def _waypoint(reply: Reply, index: int, located: Located, age_s: float) -> Waypo
         ray=_vector(location.ray),
         normal=_vector(location.normal),
         confidence=float(found.confidence),
+        tracking_confidence=math.nan,
         age_s=age_s,
     )
     waypoint.pose.pose = Pose(
