@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from molmo_model.points import Point
+from molmo_model.points import Point, read_count
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,6 +106,11 @@ class Answer:
     def points(self) -> tuple[Point, ...]:
         """The points alone, in percent of the image."""
         return tuple(found.point for found in self.found)
+
+    @property
+    def count(self) -> int | None:
+        """What the text counts; None where it does not tell a number."""
+        return read_count(self.text)
 
 
 @dataclass(frozen=True)

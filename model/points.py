@@ -12,6 +12,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 NOTHING = "There are none."
+_NONE = ("there are none", "this isn't in the image")  # what the training texts say of no thing
 
 
 @dataclass(frozen=True)
@@ -65,6 +66,20 @@ def format_count(points: Sequence[Point], label: str) -> str:
     if not points:
         return NOTHING
     return f"Counting the {format_points(points, label)} shows a total of {len(points)}."
+
+
+def read_count(text: str) -> int | None:
+    """What a counting answer counted: the number it states, else how many points it has.
+
+    None where it says neither: words without a number.
+    """
+    plain = text.strip().rstrip(".").lower()
+    if plain in _NONE:
+        return 0
+    stated = re.search(r"total of (\d{1,6})\b", plain) or re.fullmatch(r"(\d{1,6})", plain)
+    if stated:
+        return int(stated[1])
+    return len(parse_points(text)) or None
 
 
 def _rounded(percent: float) -> float:

@@ -11,6 +11,7 @@ import math
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass, field, replace
+from threading import Event
 from time import monotonic
 
 from molmo_engine.predictor import Predictor, PromptError
@@ -19,7 +20,8 @@ from molmo_ros.convert import ConvertError
 from molmo_ros.ending import Ended, Ending
 from molmo_ros.eyes import Eyes
 from molmo_ros.frames import Frame, View, open_frame
-from molmo_ros.geometry import Location
+from molmo_ros.geometry import Location, Status
+from molmo_ros.modes import Mode, phrase
 from molmo_ros.parameters import Parameters
 
 log = logging.getLogger(__name__)
@@ -27,20 +29,26 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, kw_only=True)
 class Question:
-    """What is asked, and when to give up. Times are time.monotonic() seconds."""
+    """What is asked, and when to give up. Times are time.monotonic() seconds.
+
+    replaced: set when another question takes this one's place
+    """
 
     request_id: str
     prompt: str
-    mode: int = 0
+    mode: Mode = Mode.ANSWER
     camera: str = ""
     timeout_s: float
     is_cancelled: Callable[[], bool]
     asked_s: float = field(default_factory=monotonic)
+    replaced: Event = field(default_factory=Event)
 
     def check(self) -> None:
         """Ends the question when it is cancelled or late."""
         if self.is_cancelled():
             raise Ended(Ending.CANCELED, "cancelled before the answer was complete")
+        if self.replaced.is_set():
+            raise Ended(Ending.REPLACED, "a newer question took the place of this one")
         if monotonic() - self.asked_s > self.timeout_s:
             raise Ended(Ending.TIMEOUT, f"no complete answer within {self.timeout_s:g} s")
 
@@ -95,9 +103,7 @@ def answer(
     reply = Reply(question)
     try:
         _look(reply, eyes, parameters)
-        _listen(
-            reply, predictor, AskOptions(max_new_tokens=parameters.max_new_tokens), on_progress
-        )
+        _listen(reply, predictor, parameters, on_progress)
         reply.end(Ending.OK if reply.points else Ending.NO_POINT)
     except Ended as ended:
         reply.end(ended.ending, str(ended))
@@ -111,6 +117,13 @@ def answer(
     return reply
 
 
+def ended(question: Question, ending: Ending, message: str) -> Reply:
+    """The reply to a question that was never asked."""
+    reply = Reply(question)
+    reply.end(ending, message)
+    return reply
+
+
 def _look(reply: Reply, eyes: Eyes, parameters: Parameters) -> None:
     """Takes the frame of the question and opens it."""
     reply.frame = eyes.look(parameters, reply.question.check)
@@ -118,12 +131,14 @@ def _look(reply: Reply, eyes: Eyes, parameters: Parameters) -> None:
 
 
 def _listen(
-    reply: Reply, predictor: Predictor, options: AskOptions, on_progress: Progress
+    reply: Reply, predictor: Predictor, parameters: Parameters, on_progress: Progress
 ) -> None:
     """Collects text and points until the model is done or the question ends."""
     started_s = monotonic()
     reply.wait_ms = 1e3 * (started_s - reply.question.asked_s)
-    with closing(predictor.stream(reply.view.rgb, reply.question.prompt, options)) as events:
+    prompt = phrase(reply.question.mode, reply.question.prompt)
+    options = _options(reply.question.mode, parameters)
+    with closing(predictor.stream(reply.view.rgb, prompt, options)) as events:
         for event in events:
             if isinstance(event, Done):
                 _conclude(reply, event.answer)
@@ -132,10 +147,26 @@ def _listen(
             if isinstance(event, Token):
                 reply.text = (reply.text + event.text).lstrip()
             elif isinstance(event, PointFound):
-                reply.points.append(Located(event, reply.view.locate(event.pixel)))
+                reply.points.append(_located(event, reply.view, parameters))
                 if len(reply.points) == 1:
                     reply.first_waypoint_ms = 1e3 * (monotonic() - started_s)
             on_progress(reply)
+
+
+def _options(mode: Mode, parameters: Parameters) -> AskOptions:
+    return AskOptions(
+        max_new_tokens=parameters.max_new_tokens,
+        max_crops=parameters.max_crops or None,
+        raw=mode == Mode.RAW,
+    )
+
+
+def _located(found: PointFound, view: View, parameters: Parameters) -> Located:
+    """A point in 3-D, out of use when the model itself is unsure of it."""
+    location = view.locate(found.pixel)
+    if location.status == Status.OK and found.confidence < parameters.min_confidence:
+        location = replace(location, status=Status.LOW_CONFIDENCE)
+    return Located(found, location)
 
 
 def _conclude(reply: Reply, answer: Answer) -> None:

@@ -16,6 +16,7 @@ class Ending(IntEnum):
     ENGINE_ERROR = 7
     BAD_PROMPT = 8
     BUSY = 9
+    REPLACED = 10
 
 
 class Ended(Exception):  # noqa: N818 - it is not an error: it carries how a question ended

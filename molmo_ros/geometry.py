@@ -28,6 +28,8 @@ class Status(IntEnum):
     NO_DEPTH = 1
     NO_TF = 2
     NO_CAMERA_INFO = 3
+    LOST = 4
+    LOW_CONFIDENCE = 5
 
 
 def _unknown(*shape: int) -> Array:

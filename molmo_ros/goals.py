@@ -1,4 +1,4 @@
-"""The two ways to ask: the action `~/ask`, and the service `~/ask_sync` for callers that block.
+"""The ways to ask: the action `~/ask`, the service `~/ask_sync`, the standing question's prompt.
 
 Requests in; streamed feedback, exactly one terminal state and always an answer out. Knows nothing
 of cameras and engines: a function that it is given answers the questions.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from time import monotonic
 from uuid import uuid4
 
@@ -15,11 +16,14 @@ from rclpy.action import ActionServer, CancelResponse, GoalResponse
 from rclpy.action.server import ServerGoalHandle
 from rclpy.callback_groups import CallbackGroup
 from rclpy.node import Node
+from rclpy.parameter import Parameter
+from std_msgs.msg import String
 
 from molmo_ros import messages
 from molmo_ros.action import Ask
-from molmo_ros.asking import Progress, Question, Reply
+from molmo_ros.asking import Progress, Question, Reply, ended
 from molmo_ros.ending import Ending
+from molmo_ros.modes import Mode
 from molmo_ros.msg import Answer
 from molmo_ros.srv import Ask as AskSync
 
@@ -35,11 +39,17 @@ class Goals:
     """Serves the action on top of a function that answers questions."""
 
     def __init__(
-        self, node: Node, group: CallbackGroup, refusal: Refusal, ask: Asker, age_s
+        self,
+        node: Node,
+        name: str,
+        group: CallbackGroup,
+        refusal: Refusal,
+        ask: Asker,
+        age_s: Callable[[Reply], float],
     ) -> None:
-        """refusal: why a goal is not taken, empty to take it; ask: blocks until it is answered.
+        """name: of the action; refusal: why a goal is not taken, empty to take it.
 
-        age_s: age of a reply's frame
+        ask: blocks until it is answered; age_s: age of a reply's frame
         """
         self._log = node.get_logger()
         self._refusal = refusal
@@ -48,7 +58,7 @@ class Goals:
         self._server = ActionServer(
             node,
             Ask,
-            "~/ask",
+            name,
             self._execute,
             callback_group=group,
             goal_callback=self._decide,
@@ -66,7 +76,7 @@ class Goals:
         question = Question(
             request_id=handle.request.request_id or bytes(handle.goal_id.uuid).hex(),
             prompt=handle.request.prompt,
-            mode=handle.request.mode,
+            mode=Mode(handle.request.mode),
             camera=handle.request.camera,
             timeout_s=handle.request.timeout_s,
             is_cancelled=lambda: handle.is_cancel_requested,
@@ -89,24 +99,40 @@ class Calls:
         question = Question(
             request_id=request.request_id or uuid4().hex,
             prompt=request.prompt,
-            mode=request.mode,
+            mode=Mode.ANSWER,
             camera=request.camera,
             timeout_s=request.timeout_s,
             is_cancelled=lambda: False,
         )
         if reason := self._refusal(request):
-            reply = Reply(question)
-            reply.end(Ending.CANCELED, reason)
+            reply = ended(question, Ending.CANCELED, reason)
             response.answer = messages.answer(reply, math.nan, "", "")
         else:
-            response.answer = self._ask(question, lambda reply: None)
+            asked = replace(question, mode=Mode(request.mode))
+            response.answer = self._ask(asked, lambda reply: None)
         return response
+
+
+class Prompts:
+    """Hears the standing question, as a plain string; keeps it in the parameter `prompt`."""
+
+    def __init__(self, node: Node, group: CallbackGroup, on_prompt: Callable[[], None]) -> None:
+        """on_prompt: called when a prompt has come."""
+        self._node = node
+        self._on_prompt = on_prompt
+        node.create_subscription(String, "~/prompt", self._keep, 1, callback_group=group)
+
+    def _keep(self, message: String) -> None:
+        self._node.set_parameters([Parameter("prompt", value=message.data)])
+        self._on_prompt()
 
 
 def problem(request: Request) -> str:
     """What is wrong with the fields of a request, empty when nothing is."""
     if not (math.isfinite(request.timeout_s) and request.timeout_s >= 0):
         return f"timeout_s is {request.timeout_s}, wanted 0 (the default) or seconds above 0"
+    if request.mode not in set(Mode):
+        return f"mode is {request.mode}, wanted one of Answer.MODE_*: 0 to {max(Mode)}"
     if request.camera:
         return f"there is no camera '{request.camera}': this node has a single one, leave it empty"
     return ""

@@ -14,6 +14,7 @@ from std_msgs.msg import Header
 
 from molmo_ros.asking import Located, Reply
 from molmo_ros.geometry import Status
+from molmo_ros.modes import Mode
 from molmo_ros.msg import Answer, Waypoint
 
 STAGES = ("preprocess_ms", "vision_ms", "prefill_ms", "decode_ms", "first_token_ms")
@@ -36,12 +37,12 @@ def answer(reply: Reply, age_s: float, model: str, engine: str) -> Answer:
         request_id=reply.question.request_id,
         camera=reply.question.camera,
         prompt=reply.question.prompt,
-        mode=reply.question.mode,
+        mode=int(reply.question.mode),
         text=reply.text,
         status=int(reply.ending),
         message=reply.message,
         waypoints=waypoints(reply, age_s),
-        count=-1,
+        count=_count(reply),
         frame_age_s=age_s,
         wait_ms=reply.wait_ms,
         first_waypoint_ms=reply.first_waypoint_ms,
@@ -56,6 +57,13 @@ def answer(reply: Reply, age_s: float, model: str, engine: str) -> Answer:
         message.prompt_tokens = reply.answer.usage.prompt_tokens
         message.answer_tokens = reply.answer.usage.answer_tokens
     return message
+
+
+def _count(reply: Reply) -> int:
+    """What a counting answer counted; -1 when it does not say, or was not asked to."""
+    if reply.question.mode != Mode.COUNT or reply.answer is None or reply.answer.count is None:
+        return -1
+    return reply.answer.count
 
 
 def header(reply: Reply) -> Header:

@@ -10,7 +10,6 @@ import math
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from threading import Event
 
 import numpy as np
@@ -21,13 +20,14 @@ from rclpy.lifecycle import LifecycleState, TransitionCallbackReturn
 from molmo_engine import load
 from molmo_engine.predictor import Predictor
 from molmo_engine.records import AskOptions
-from molmo_ros import asking, messages, parameters
+from molmo_ros import messages, parameters
 from molmo_ros.asking import Progress, Question, Reply
 from molmo_ros.camera import Camera
+from molmo_ros.desk import Desk
 from molmo_ros.ending import Ending
 from molmo_ros.eyes import Eyes
 from molmo_ros.frames import View
-from molmo_ros.goals import Calls, Goals, Request, problem
+from molmo_ros.goals import Calls, Goals, Prompts, Request, problem
 from molmo_ros.inputs import Inputs
 from molmo_ros.lifecycle import SafeLifecycleNode
 from molmo_ros.mailbox import Mailbox
@@ -35,9 +35,12 @@ from molmo_ros.msg import Answer
 from molmo_ros.outputs import Outputs
 from molmo_ros.parameters import ParameterError, Parameters
 from molmo_ros.serving import spin, start
-from molmo_ros.worker import InFlight, Worker
+from molmo_ros.standing import StandingQuestion
+from molmo_ros.worker import Worker
 
-THREADS = 4  # one waits for the answer, one for a transition, two are free for everything else
+# Every question that waits holds one (at most 17: one is answered, 16 in the queue), a transition
+# another, and some are free for everything else. They are made when they are needed.
+THREADS = 24
 
 LAST_WORDS_S = 0.5  # the executor has yet to send the result of the goal that close() ended
 
@@ -50,24 +53,26 @@ class MolmoNode(SafeLifecycleNode):
     def __init__(self) -> None:
         super().__init__("molmo")
         parameters.declare(self)
+        settings = parameters.read(self)
         self._worker = Worker()
-        self._in_flight = InFlight()
         self._predictor: Predictor | None = None
         self._identity = ("", "")
         self._is_active = False
         self._is_closing = False
-        self._stop = Event()
         mailbox = Mailbox()
         self._inputs = Inputs(self, mailbox)
         self._eyes = Eyes(mailbox, self._inputs.needs, self._now_s)
         self._outputs = Outputs(self)
-        Goals(self, self.reentrant, self._refusal, self.ask, self._age_s)
+        self._desk = Desk(self._worker, self._settings, lambda camera: self._eyes)
+        self._standing = StandingQuestion(self._ask_standing, self._settings, lambda: ("",))
+        Goals(self, settings.action_name, self.reentrant, self._refusal, self.ask, self._age_s)
         Calls(self, self.reentrant, self._refusal, self.ask)
-        if parameters.read(self).autostart:
+        Prompts(self, self.reentrant, self._standing.wake)
+        if settings.autostart:
             self.start_by_itself()
 
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
-        settings = parameters.read(self)
+        settings = self._settings()
         try:
             self._predictor = self._worker.call(lambda: open_predictor(settings))
         except Exception as error:  # a bundle can be wrong in many ways; the node must live on
@@ -80,9 +85,10 @@ class MolmoNode(SafeLifecycleNode):
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
         if self._is_closing:  # a signal came while autostart was loading
             return FAILURE
-        self._stop.clear()
-        self._inputs.open(parameters.read(self).image_transport)
+        self._inputs.open(self._settings().image_transport)
+        self._desk.open(self._predictor)
         self._is_active = True
+        self._standing.start()
         return super().on_activate(state)
 
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
@@ -104,22 +110,18 @@ class MolmoNode(SafeLifecycleNode):
 
     def ask(self, question: Question, on_progress: Progress) -> Answer:
         """Answers one question; blocks until it is answered, refused or stopped."""
-        settings = parameters.read(self)
-        bounded = replace(
-            question,
-            timeout_s=question.timeout_s or settings.default_timeout_s,
-            is_cancelled=lambda: self._stop.is_set() or question.is_cancelled(),
-        )
-        with self._in_flight:
-            pending = self._worker.submit(
-                lambda: asking.answer(bounded, self._predictor, self._eyes, settings, on_progress)
-            )
-            if pending is None:
-                return self._complete(busy(bounded))
-            reply = pending.result()
-            answer = self._complete(reply)
+        reply = self._desk.ask(question, on_progress)
+        answer = self._complete(reply)
+        if reply.ending != Ending.BUSY:
             self._outputs.publish(reply, answer)
-            return answer
+        return answer
+
+    def _ask_standing(self, question: Question) -> Reply:
+        """Answers the standing question; when it had to give way, nobody is told."""
+        reply = self._desk.ask(question, lambda reply: None, is_standing=True)
+        if reply.ending not in (Ending.BUSY, Ending.CANCELED, Ending.REPLACED):
+            self._outputs.publish(reply, self._complete(reply))
+        return reply
 
     def close(self) -> None:
         """Ends the running question and the worker; the node is not used afterwards."""
@@ -147,8 +149,8 @@ class MolmoNode(SafeLifecycleNode):
     def _halt(self) -> None:
         """Takes no more questions and ends the running one, between two tokens at the latest."""
         self._is_active = False
-        self._stop.set()
-        self._in_flight.wait()
+        self._desk.close()
+        self._standing.stop()
         self._inputs.close()
 
     def _free(self) -> None:
@@ -158,6 +160,9 @@ class MolmoNode(SafeLifecycleNode):
 
     def _age_s(self, reply: Reply) -> float:
         return self._eyes.age_s(reply.frame) if reply.frame else math.nan
+
+    def _settings(self) -> Parameters:
+        return parameters.read(self)
 
     def _now_s(self) -> float:
         return self.get_clock().now().nanoseconds * 1e-9
@@ -181,13 +186,6 @@ def open_predictor(settings: Parameters) -> Predictor:
     predictor.ask(view.rgb, "Describe the image.", AskOptions(max_new_tokens=1))
     view.locate((width / 2, height / 2))
     return predictor
-
-
-def busy(question: Question) -> Reply:
-    """The reply to a question that came while another one was being answered."""
-    reply = Reply(question)
-    reply.end(Ending.BUSY, "another question is being answered: ask again when it is done")
-    return reply
 
 
 def main(args: list[str] | None = None) -> int:

@@ -20,6 +20,9 @@ from rcl_interfaces.msg import (
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 
+from molmo_ros.modes import MODES
+from molmo_ros.worker import POLICIES
+
 ROS_PREFIXES = ("qos_overrides.",)  # overrides that rclpy itself declares, if and when it wants
 KINDS = {
     bool: "true or false",
@@ -88,6 +91,43 @@ class Parameters:
     )
     max_new_tokens: int = parameter(
         200, "Longest answer, in tokens of the model.", between=(1, 4096)
+    )
+    max_crops: int = parameter(
+        0,
+        "The most high-resolution crops of an image: fewer are faster and coarser; 0 leaves the "
+        "model's own number.",
+        between=(0, 64),
+    )
+    min_confidence: float = parameter(
+        0.0,
+        "Waypoints of which the model is less sure are LOW_CONFIDENCE: in the answer, but in no "
+        "standard message.",
+        between=(0.0, 1.0),
+    )
+    queue_policy: str = parameter(
+        "queue",
+        "A question that finds another one being answered: reject ends it as BUSY, queue lets it "
+        "wait, replace ends the older ones of its camera.",
+        choices=POLICIES,
+    )
+    queue_size: int = parameter(
+        4, "How many questions may wait behind the one being answered.", between=(1, 16)
+    )
+    prompt: str = parameter(
+        "",
+        "The standing question, asked again and again; empty asks nothing. A message on ~/prompt "
+        "sets it.",
+    )
+    mode: str = parameter(
+        "answer", "How the standing question is asked, see Answer.msg.", choices=MODES
+    )
+    rate_hz: float = parameter(
+        1.0, "How often the standing question is asked at most.", between=(0.01, 100.0)
+    )
+    action_name: str = parameter(
+        "~/ask",
+        "Name of the action: remapping it takes five rules, one for each of its parts.",
+        read_only=True,
     )
 
 

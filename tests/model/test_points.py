@@ -21,6 +21,7 @@ from molmo_model.points import (
     format_count,
     format_points,
     parse_points,
+    read_count,
 )
 
 POINTING = json.loads((GOLDEN / "text" / "pointing.json").read_text())
@@ -182,3 +183,20 @@ def test_fuzzing_finds_no_text_that_raises_or_takes_long():
     growth = [found[key] for key in found if key.startswith("long_over_short")]
     assert len(growth) == 3
     assert max(growth) < 10  # a text 100 times as long, per character: quadratic time takes 100
+
+
+@pytest.mark.parametrize(
+    ("text", "count"),
+    [
+        ("There are none.", 0),
+        (" this isn't in the image", 0),
+        ('Counting the <point x="1.0" y="2.0" alt="mug">mug</point> shows a total of 1.', 1),
+        ("shows a total of 12.", 12),
+        ("7", 7),
+        ('<points x1="1.0" y1="2.0" x2="3.0" y2="4.0" alt="mug">mug</points>', 2),
+        ("Some mugs.", None),
+        ("", None),
+    ],
+)
+def test_a_count_is_the_stated_number_or_the_points(text, count):
+    assert read_count(text) == count

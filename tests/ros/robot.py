@@ -17,11 +17,11 @@ import rclpy
 from action_msgs.msg import GoalStatus
 from lifecycle_msgs.msg import Transition
 from lifecycle_msgs.srv import ChangeState, GetState
-from rcl_interfaces.srv import SetParameters
+from rcl_interfaces.srv import GetParameters, SetParameters
 from rclpy.action import ActionClient
 from rclpy.duration import Duration
 from rclpy.executors import SingleThreadedExecutor
-from rclpy.parameter import Parameter
+from rclpy.parameter import Parameter, parameter_value_to_python
 from rclpy.qos import qos_profile_sensor_data
 from rclpy.task import Future
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
@@ -111,6 +111,7 @@ class Robot:
         self._ask_sync = self.node.create_client(AskSync, "molmo/ask_sync")
         self.client = ActionClient(self.node, Ask, "molmo/ask")
         self._parameters = self.node.create_client(SetParameters, "molmo/set_parameters")
+        self._values = self.node.create_client(GetParameters, "molmo/get_parameters")
         self.filmed: list[Header] = []
         self._executor = SingleThreadedExecutor()
         self._executor.add_node(self.node)
@@ -178,10 +179,10 @@ class Robot:
             "the node's subscriptions",
         )
 
-    def listen(self, kind, topic: str) -> list:
+    def listen(self, kind, topic: str, on_message=None) -> list:
         """Everything that the node publishes on a topic from now on."""
         heard: list = []
-        self.node.create_subscription(kind, topic, heard.append, 10)
+        self.node.create_subscription(kind, topic, on_message or heard.append, 10)
         name = self.node.resolve_topic_name(topic)
         self.until(lambda: self.node.count_publishers(name), f"a publisher of {name}")
         return heard
@@ -209,18 +210,24 @@ class Robot:
         request = SetParameters.Request(parameters=[change])
         return self._call(self._parameters, request).results[0].successful
 
-    def send(self, prompt: str, timeout_s: float = 0.0, camera: str = "") -> Goal:
+    def get_parameter(self, name: str) -> object:
+        """The value of a parameter of the node."""
+        assert self._values.wait_for_service(PATIENCE_S)
+        (value,) = self._call(self._values, GetParameters.Request(names=[name])).values
+        return parameter_value_to_python(value)
+
+    def send(self, prompt: str, timeout_s: float = 0.0, **fields: object) -> Goal:
         assert self.client.wait_for_server(PATIENCE_S)
-        return Goal(self, Ask.Goal(prompt=prompt, timeout_s=timeout_s, camera=camera))
+        return Goal(self, Ask.Goal(prompt=prompt, timeout_s=timeout_s, **fields))
 
-    def ask(self, prompt: str, timeout_s: float = 0.0):
+    def ask(self, prompt: str, timeout_s: float = 0.0, **fields: object):
         """Asks and waits for the answer."""
-        return self.send(prompt, timeout_s).answer()
+        return self.send(prompt, timeout_s, **fields).answer()
 
-    def call(self, prompt: str, camera: str = ""):
+    def call(self, prompt: str, **fields: object):
         """Asks through the service."""
         assert self._ask_sync.wait_for_service(PATIENCE_S)
-        return self._call(self._ask_sync, AskSync.Request(prompt=prompt, camera=camera)).answer
+        return self._call(self._ask_sync, AskSync.Request(prompt=prompt, **fields)).answer
 
     def _call(self, client, request):
         future = client.call_async(request)
@@ -245,6 +252,9 @@ class Goal:
 
     def cancel(self) -> None:
         self._handle.cancel_goal_async()
+
+    def is_over(self) -> bool:
+        return self._result.done()
 
     def answer(self):
         """The answer in the result of the goal, whatever its status."""

@@ -3,55 +3,32 @@
 from __future__ import annotations
 
 import time
-from array import array
 from itertools import repeat
 
 import numpy as np
 import pytest
-from sensor_msgs.msg import Image
+from speaker import NOW_S, Scripted, eyes
 
 from molmo_engine.records import Answer, Done, PointFound, Token
 from molmo_model.points import Point
 from molmo_ros import asking, msg
 from molmo_ros.ending import Ending
-from molmo_ros.eyes import Eyes, Needs
-from molmo_ros.mailbox import Mailbox
+from molmo_ros.eyes import Needs
+from molmo_ros.modes import Mode
 from molmo_ros.parameters import Parameters
-
-NOW_S = 100.0
-
-
-class Scripted:
-    """Says what it is told to; an exception in the script is raised."""
-
-    def __init__(self, script=()) -> None:
-        self._script = script
-        self.closed = False
-
-    def stream(self, rgb, prompt, options):
-        try:
-            for event in self._script:
-                if isinstance(event, Exception):
-                    raise event
-                yield event
-        finally:
-            self.closed = True
-
-
-def eyes(*ages_s: float, needs: Needs = Needs()) -> Eyes:  # noqa: B008 - frozen
-    """Eyes that have seen black images of these ages."""
-    mailbox = Mailbox()
-    for age_s in ages_s:
-        image = Image(height=4, width=6, encoding="rgb8", step=18, data=array("B", bytes(72)))
-        mailbox.put_image(round((NOW_S - age_s) * 1e9), image)
-    return Eyes(mailbox, lambda: needs, lambda: NOW_S)
 
 
 def ask(
-    predictor, eyes=None, prompt="Where?", timeout_s=5.0, is_cancelled=lambda: False, **limits
+    predictor,
+    eyes=None,
+    prompt="Where?",
+    timeout_s=5.0,
+    is_cancelled=lambda: False,
+    mode=Mode.ANSWER,
+    **limits,
 ):
     question = asking.Question(
-        request_id="1", prompt=prompt, timeout_s=timeout_s, is_cancelled=is_cancelled
+        request_id="1", prompt=prompt, mode=mode, timeout_s=timeout_s, is_cancelled=is_cancelled
     )
     seen = []
     parameters = Parameters(**{"frame_wait_s": 0.05, **limits})
@@ -134,3 +111,28 @@ def test_depth_that_is_published_but_never_comes_is_not_waited_for_forever():
     assert reply.ending is Ending.OK
     assert np.isnan(reply.points[0].location.position).all()
     assert any("no depth image" in note for note in reply.view.notes)
+
+
+def test_a_question_whose_place_was_taken_says_so():
+    question = asking.Question(
+        request_id="1", prompt="Where?", timeout_s=5.0, is_cancelled=lambda: False
+    )
+    question.replaced.set()
+    reply = asking.answer(question, Scripted(), eyes(0.1), Parameters(), lambda reply: None)
+    assert reply.ending is Ending.REPLACED
+
+
+def test_the_mode_and_the_crops_reach_the_model():
+    heard = {}
+
+    class Listening(Scripted):
+        def stream(self, rgb, prompt, options):
+            heard.update(prompt=prompt, options=options)
+            return super().stream(rgb, prompt, options)
+
+    ask(Listening([done("")]), eyes(0.1), prompt="the mug", mode=Mode.POINT, max_crops=3)
+    assert (heard["prompt"], heard["options"].max_crops) == ("Point to the mug.", 3)
+    assert not heard["options"].raw
+    ask(Listening([done("")]), eyes(0.1), prompt="the mug", mode=Mode.RAW)
+    assert (heard["prompt"], heard["options"].raw) == ("the mug", True)
+    assert heard["options"].max_crops is None

@@ -160,16 +160,6 @@ def test_an_answer_ends_at_its_deadline(guest):
     assert answer.total_ms > 300
 
 
-def test_a_second_question_meanwhile_is_told_so(guest):
-    guest.film(bare_table())
-    first = guest.send("Go on.")
-    guest.until(lambda: first.feedback, "the first words")
-    second = guest.send("And?")
-    assert second.answer().status == Answer.BUSY
-    first.cancel()
-    assert first.answer().status == Answer.CANCELED
-
-
 def test_an_unreadable_jpeg_costs_one_answer(robot, logs, scene):
     shot, prompt, _ = scene
     jpeg = cv2.imencode(".jpg", shot.rgb[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 95])[1].tobytes()
