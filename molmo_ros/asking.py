@@ -67,6 +67,7 @@ class Reply:
 
     answer:            the engine's own record, None unless the model came to its end
     wait_ms:           from the request to the start of inference
+    geometry_ms:       lifting the points into 3-D, all together
     first_waypoint_ms: from the start of inference to the first located point
     total_ms:          from the request to the end
     """
@@ -80,6 +81,7 @@ class Reply:
     points: list[Located] = field(default_factory=list)
     answer: Answer | None = None
     wait_ms: float = math.nan
+    geometry_ms: float = 0.0
     first_waypoint_ms: float = math.nan
     total_ms: float = math.nan
 
@@ -147,7 +149,9 @@ def _listen(
             if isinstance(event, Token):
                 reply.text = (reply.text + event.text).lstrip()
             elif isinstance(event, PointFound):
+                found_s = monotonic()
                 reply.points.append(_located(event, reply.view, parameters))
+                reply.geometry_ms += 1e3 * (monotonic() - found_s)
                 if len(reply.points) == 1:
                     reply.first_waypoint_ms = 1e3 * (monotonic() - started_s)
             on_progress(reply)

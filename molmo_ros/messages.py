@@ -45,6 +45,7 @@ def answer(reply: Reply, age_s: float, model: str, engine: str) -> Answer:
         count=_count(reply),
         frame_age_s=age_s,
         wait_ms=reply.wait_ms,
+        geometry_ms=reply.geometry_ms,
         first_waypoint_ms=reply.first_waypoint_ms,
         total_ms=reply.total_ms,
         model=model,

@@ -7,6 +7,7 @@ engine is loaded, asked and freed in one worker thread, the callbacks stay short
 from __future__ import annotations
 
 import math
+import os
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -175,7 +176,8 @@ def open_predictor(settings: Parameters) -> Predictor:
             "the parameter 'bundle' is empty: set it to a bundle directory "
             "(`molmo export CHECKPOINT BUNDLE` makes one)"
         )
-    predictor = load(settings.bundle, settings.backend)
+    threads = settings.threads or max(1, len(os.sched_getaffinity(0)) - 1)
+    predictor = load(settings.bundle, settings.backend, threads)
     height, width = 480, 640
     k = np.array([[width, 0, width / 2], [0, width, height / 2], [0, 0, 1]])
     view = View(

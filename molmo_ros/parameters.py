@@ -62,6 +62,12 @@ class Parameters:
     backend: str = parameter(
         "auto", "Engine: auto, or one that `molmo doctor` lists. Read by configure."
     )
+    threads: int = parameter(
+        0,
+        "Of the CPU for the engine; 0 = one per core but one, which is left to cameras and the "
+        "rest of the robot. Read by configure.",
+        between=(0, 256),
+    )
     autostart: bool = parameter(
         False, "Configure and activate at start, without a lifecycle manager.", read_only=True
     )
