@@ -36,6 +36,19 @@ def test_a_whole_life(robot, logs, endless_bundle):
         assert process.stop() == 0, process.log
 
 
+def test_a_lifecycle_manager_starts_pauses_resets_and_shuts_it_down(robot, logs):
+    """In the order in which nav2's manager does it, with a look at the state after each step."""
+    with NodeProcess(logs / "managed.log", bundle=BUNDLE) as process:
+        startup = (("configure", "inactive"), ("activate", "active"))
+        pause = (("deactivate", "inactive"), ("activate", "active"))
+        reset = (("deactivate", "inactive"), ("cleanup", "unconfigured"))
+        for step, state in (*startup, *pause, *reset, *startup, *reset, ("shutdown", "finalized")):
+            assert robot.transition(step)
+            assert robot.state() == state
+        assert not robot.transition("configure")  # nothing leads out of finalized
+        assert process.stop() == 0, process.log
+
+
 def test_transitions_out_of_order_are_refused_and_survived(robot, logs):
     with NodeProcess(logs / "order.log", bundle=BUNDLE) as process:
         for name in ("activate", "deactivate", "cleanup"):
