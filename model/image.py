@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from molmo_model.config import CropConfig, ImageTokens, MolmoConfig
-from molmo_model.resize import Fit, Floats, resize_to_patches
+from molmo_model.resize import Floats, resize_into
 
 Ints = npt.NDArray[np.int64]
 DROPPED = -100  # in `index`: this pooled patch is nobody's (an overlap)
@@ -77,39 +77,45 @@ def choose_tiles(height: int, width: int, crops: CropConfig) -> tuple[int, int]:
 def _cut(
     rgb: npt.NDArray[np.uint8], tiles: tuple[int, int], crops: CropConfig
 ) -> tuple[Floats, Floats]:
-    """Crops and masks. Normalising is a gain in the resize and an offset in the copy to a crop."""
-    mean, std = np.array(crops.mean, np.float32), np.array(crops.std, np.float32)
-    gain = (1 / (255 * std)).astype(np.float32)
-    black = np.tile(-mean / std, crops.patch**2)
+    """Crops and masks."""
     side, own = crops.patches_per_side, crops.window_px // crops.patch
     count = 1 + tiles[0] * tiles[1]
-    pixels = np.empty((count, side, side, crops.patch_values), np.float32)
+    pixels = np.empty((count, side, side, crops.patch, crops.patch * 3), np.float32)
     masks = np.full((count, side, side), -1, np.float32)
-    coarse, real = _fit_patches(rgb, (side, side), crops.patch, gain)
-    np.add(coarse, black, out=pixels[0])
-    fine, margin = coarse, sum(crops.margins)
+    pixels[0], real = fine, _ = _fit_patches(rgb, (side, side), crops)
+    margin = sum(crops.margins)
     if tiles != (1, 1):  # a single tile shows what the global crop shows
         grid = (tiles[0] * own + margin, tiles[1] * own + margin)
-        fine, real = _fit_patches(rgb, grid, crops.patch, gain)
+        fine, real = _fit_patches(rgb, grid, crops)
     for tile, (r, c) in enumerate(np.ndindex(*tiles)):
         window = np.s_[r * own : r * own + side, c * own : c * own + side]
-        np.add(fine[window], black, out=pixels[tile + 1])
+        pixels[tile + 1] = fine[window]
         masks[tile] = real[window]
     return pixels.reshape(count, side**2, -1), masks.reshape(count, side**2)
 
 
 def _fit_patches(
-    rgb: npt.NDArray[np.uint8], grid: tuple[int, int], patch: int, gain: Floats
+    rgb: npt.NDArray[np.uint8], grid: tuple[int, int], crops: CropConfig
 ) -> tuple[Floats, Floats]:
-    """Fits a picture into a grid of patches, centred on zeros.
+    """Fits a picture into a grid of patches, centred on black, and normalises it.
 
-    returns: (rows, columns, 588), and (rows, columns), the share of the picture in each patch
+    returns: (rows, columns, patch, patch * 3), a view of whole rows of pixels;
+             and (rows, columns), the share of the picture in each patch
     """
-    fit = Fit(*fit_inside(rgb.shape[0], rgb.shape[1], [n * patch for n in grid]))
-    rows = _covered(fit.top, fit.height, grid[0], patch)
-    columns = _covered(fit.left, fit.width, grid[1], patch)
+    patch, mean, std = crops.patch, np.array(crops.mean), np.array(crops.std)
+    offset, gain = (-255 * mean).astype(np.float32), (1 / (255 * std)).astype(np.float32)
+    height, width, top, left = fit_inside(*rgb.shape[:2], [n * patch for n in grid])
+    canvas = np.empty((grid[0] * patch, grid[1] * patch * 3), np.float32)
+    black = np.tile(offset * gain, grid[1] * patch)
+    above, below = slice(top), slice(top + height, None)
+    before, after = slice(left * 3), slice((left + width) * 3, None)
+    canvas[above] = canvas[below] = black
+    canvas[:, before], canvas[:, after] = black[before], black[after]
+    resize_into(canvas[top : below.start, before.stop : after.start], rgb, offset, gain)
+    rows = _covered(top, height, grid[0], patch)
+    columns = _covered(left, width, grid[1], patch)
     real = np.outer(rows, columns) / np.float32(patch**2)
-    return resize_to_patches(rgb, fit, grid, patch, gain), real
+    return canvas.reshape(grid[0], patch, grid[1], patch * 3).swapaxes(1, 2), real
 
 
 def _covered(first: int, length: int, patches: int, patch: int) -> Floats:
