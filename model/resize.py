@@ -23,7 +23,6 @@ Floats = npt.NDArray[np.float32]
 # lanes empty: 8 pixels are 24 values.
 BLOCK = 8
 BLOCK_WHEN_SMALLER = 4  # for rows that shrink to less than half: a block reads many of them
-STRIP_VALUES = 1 << 20  # of rows that wait for their columns: 4 MiB
 
 
 @dataclass(frozen=True)
@@ -35,41 +34,46 @@ class _Block:
     weights: Floats
 
 
-def resize_into(out: Floats, rgb: npt.NDArray[np.uint8], offset: Floats, gain: Floats) -> None:
-    """Fills `out` with the resized picture, to which it adds an offset before it applies a gain.
+class Resizer:
+    """Resizes a picture, some rows at a time; adds an offset, then applies a gain, per colour."""
 
-    out:          (h, w * 3) float32, each row may lie anywhere
-    rgb:          (H, W, 3) uint8
-    offset, gain: (3,) float32, one for each colour
-    """
-    (height, width), lines = rgb.shape[:2], rgb.reshape(len(rgb), -1)
-    down = _row_blocks(height, len(out))
-    across = _column_blocks(width, out.shape[1] // 3, tuple(gain.tolist()))
-    block, taps = down[0].weights.shape
-    step = max(1, STRIP_VALUES // (block * lines.shape[1]))  # blocks of rows in a strip
-    step = -(-len(down) // -(-len(down) // step))  # as many in the last strip as in the others
-    room = np.empty((step * block, lines.shape[1]), np.float32)  # one for all strips
-    read = np.empty((taps, lines.shape[1]), np.float32)
-    read[-1] = np.tile(offset, width)
-    for first in range(0, len(down), step):
-        strip = down[first : first + step]
-        top, bottom = strip[0].target.start, strip[-1].target.stop
-        for rows in strip:
-            read[:-1] = lines[rows.source]
-            start = rows.target.start - top
-            np.matmul(rows.weights, read, out=room[start : start + block])
-        for columns in across:
-            source, target = room[: bottom - top, columns.source], out[top:bottom, columns.target]
-            np.matmul(source, columns.weights, out=target)
+    def __init__(
+        self, rgb: npt.NDArray[np.uint8], size: tuple[int, int], offset: Floats, gain: Floats
+    ) -> None:
+        """rgb: (H, W, 3) uint8; size: (h, w); offset, gain: (3,) float32."""
+        self._lines, self._size = rgb.reshape(len(rgb), -1), size
+        self._offset = np.tile(offset, rgb.shape[1])
+        self._across = _column_blocks(rgb.shape[1], size[1], tuple(gain.tolist()))
+        self._room = np.empty((0, rgb.shape[1] * 3), np.float32)
+
+    def rows_into(self, out: Floats, first: int) -> None:
+        """Fills `out`, (n, w * 3) float32, with n rows from `first` on."""
+        if len(out) == 0:
+            return
+        if len(out) > len(self._room):  # the same memory for all strips
+            self._room = np.empty((len(out), self._room.shape[1]), np.float32)
+        tall = self._room[: len(out)]
+        self._resize_rows(tall, first)
+        for columns in self._across:
+            np.matmul(tall[:, columns.source], columns.weights, out=out[:, columns.target])
+
+    def _resize_rows(self, out: Floats, first: int) -> None:
+        """The same rows, still as wide as the source: (n, W * 3)."""
+        down = _row_blocks(len(self._lines), self._size[0], first, len(out))
+        read = np.empty((down[0].weights.shape[1], out.shape[1]), np.float32)
+        read[-1] = self._offset
+        for rows in down:
+            read[:-1] = self._lines[rows.source]
+            np.matmul(rows.weights, read, out=out[rows.target])
 
 
-@lru_cache(maxsize=16)
-def _row_blocks(source: int, target: int) -> list[_Block]:
-    """Blocks of rows, weights (b, K + 1): the last is that of the offset."""
-    blocks = _blocks(source, target, BLOCK_WHEN_SMALLER if 2 * target < source else BLOCK)
+@lru_cache(maxsize=64)
+def _row_blocks(source: int, target: int, first: int, count: int) -> list[_Block]:
+    """Blocks of `count` rows from `first` on; weights (b, K + 1), the last is the offset's."""
+    block = BLOCK_WHEN_SMALLER if 2 * target < source else BLOCK
     return [
         _Block(each.target, each.source, np.pad(each.weights, ((0, 0), (0, 1)), constant_values=1))
-        for each in blocks
+        for each in _blocks(source, target, block, first, count)
     ]
 
 
@@ -79,7 +83,7 @@ def _column_blocks(source: int, target: int, gain: tuple[float, ...]) -> list[_B
     colours = np.diag(np.array(gain, np.float32))
     return [
         _Block(_values(each.target), _values(each.source), np.kron(each.weights.T, colours))
-        for each in _blocks(source, target, BLOCK)
+        for each in _blocks(source, target, BLOCK, 0, target)
     ]
 
 
@@ -87,16 +91,17 @@ def _values(pixels: slice) -> slice:
     return slice(pixels.start * 3, pixels.stop * 3)
 
 
-def _blocks(source: int, target: int, block: int) -> list[_Block]:
-    """The triangle filter from `source` to `target` lines, weights (b, K).
+def _blocks(source: int, target: int, block: int, first: int, count: int) -> list[_Block]:
+    """The filter from `source` to `target` lines, of which it makes `count` from `first` on.
 
-    All blocks have the same shape: the last one ends with the picture, if need be by overlap.
+    All blocks have the same shape, weights (b, K): the last one ends with the lines, if need be by
+    overlap. Their targets count from `first`.
     """
-    block = min(block, target)
-    firsts = np.minimum(np.arange(0, target, block), target - block)
+    block = min(block, count)
+    begins = np.minimum(np.arange(0, count, block), count - block)
     scale = np.float32(source) / np.float32(target)
     support = max(float(scale), 1.0)
-    lines = firsts[:, None] + np.arange(block)
+    lines = first + begins[:, None] + np.arange(block)
     centres = ((lines + 0.5) * float(scale)).astype(np.float32)
     taps = min(int(np.ceil((centres[:, -1] - centres[:, 0]).max() + 2 * support)), source)
     starts = np.maximum(centres[:, 0] - support + 0.5, 0).astype(np.int64)
@@ -105,6 +110,6 @@ def _blocks(source: int, target: int, block: int) -> list[_Block]:
     weights = np.maximum(1 - np.abs(read - centres[..., None]) / support, 0)
     weights = (weights / weights.sum(axis=2, keepdims=True)).astype(np.float32)
     return [
-        _Block(slice(first, first + block), slice(start, start + taps), matrix)
-        for first, start, matrix in zip(firsts.tolist(), starts.tolist(), weights, strict=True)
+        _Block(slice(begin, begin + block), slice(start, start + taps), matrix)
+        for begin, start, matrix in zip(begins.tolist(), starts.tolist(), weights, strict=True)
     ]

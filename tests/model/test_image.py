@@ -130,10 +130,28 @@ def test_a_view_of_a_picture_is_that_picture(config, step):
     assert np.array_equal(prepare_image(view, config).crops, expected.crops)
 
 
+def test_a_read_only_picture_is_one_like_others(config):
+    rgb = np.random.default_rng(0).integers(0, 256, (120, 90, 3), np.uint8)
+    expected = prepare_image(rgb, config)
+    rgb.setflags(write=False)  # as the bytes of a message
+    assert np.array_equal(prepare_image(rgb, config).crops, expected.crops)
+
+
+def test_what_is_done_to_the_inputs_does_not_reach_the_next_picture(config):
+    rgb = np.random.default_rng(0).integers(0, 256, (120, 90, 3), np.uint8)
+    expected = prepare_image(rgb, config)
+    spoilt = prepare_image(rgb, config)
+    for name in ("crops", "masks", "tokens", "index"):
+        getattr(spoilt, name)[:] = 0
+    again = prepare_image(rgb, config)
+    for name in ("crops", "masks", "tokens", "index"):
+        assert np.array_equal(getattr(again, name), getattr(expected, name)), name
+
+
 def test_a_picture_resized_in_strips_is_the_same(config, monkeypatch):
     rgb = np.random.default_rng(0).integers(0, 256, (300, 500, 3), np.uint8)
     whole = prepare_image(rgb, config).crops
-    monkeypatch.setattr("molmo_model.resize.STRIP_VALUES", 1)
+    monkeypatch.setattr("molmo_model.image.STRIP_VALUES", 1)
     assert np.abs(prepare_image(rgb, config).crops - whole).max() < 1e-5  # other block borders
 
 
