@@ -148,12 +148,14 @@ def _strips(
     strip = np.empty((rows * patch, grid[1] * patch * 3), np.float32)
     patches = strip.reshape(rows, patch, grid[1], patch * 3).swapaxes(1, 2)
     black = np.tile(offset * gain, grid[1] * patch)
-    strip[:] = black
+    inside = slice(left * 3, (left + width) * 3)
+    for beside in (slice(inside.start), slice(inside.stop, None)):
+        strip[:, beside] = black[beside]
     for first in range(0, grid[0], rows):
         above = top - first * patch  # lines of the strip; negative: that of the picture
         start, stop = (min(max(line, 0), len(strip)) for line in (above, above + height))
         strip[:start] = strip[stop:] = black
-        picture.rows_into(strip[start:stop, left * 3 : (left + width) * 3], max(0, -above))
+        picture.rows_into(strip[start:stop, inside], max(0, -above))
         yield first, patches[: grid[0] - first]
 
 
