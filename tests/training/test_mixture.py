@@ -145,7 +145,7 @@ class Numbered:
 def examples(sets, seed=3) -> MixtureExamples:
     config = MolmoConfig.from_json(TINY / "config.json")
     maker = ExampleMaker(Prompter(load_tokenizer(TINY), config), config, "chat")
-    groups = (Group(1.0, {name: None for name in sets}),)
+    groups = (Group(1.0, dict.fromkeys(sets)),)
     mixture = Mixture(groups, {name: len(one) for name, one in sets.items()}, seed)
     return MixtureExamples(mixture, sets, maker)
 

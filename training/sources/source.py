@@ -1,0 +1,192 @@
+"""A published data set as a sequence of records: opened, checked, grouped by picture, split.
+
+Knows no columns (see pixmo.py, academic.py, folders.py), decodes no picture, and reads rows only
+when their record is asked for: a table stays on disk.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import groupby
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from molmo_training.records import Record
+from molmo_training.sources.columns import Column, Row, SchemaError, check_columns, read_row
+
+SPLIT_SEED = 96817  # the published one
+Indices = npt.NDArray[np.int64]
+
+
+class Table(Protocol):
+    """Rows, of which one or a whole column can be read."""
+
+    @property
+    def column_names(self) -> list[str]: ...
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, key: Any) -> Any: ...
+
+
+class Place(Protocol):
+    """Where a data set is published, and how its table is opened there or in a local copy."""
+
+    def open(self, location: Path | None, split: str) -> Table: ...
+
+    def stream(self, location: Path | None, split: str) -> Iterable[Row]: ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Source:
+    """A data set.
+
+    record:   makes a record of the rows of one picture
+    picture:  the column that names the picture; empty where the picture is in the row
+    grouped:  rows that name one picture make one record
+    keep:     a column, and the values with which a row is kept
+    held_out: pictures of the published train split that are the validation split
+    halves:   a picture with several rows makes two records
+    splits:   our name of a split -> the published one, where they differ
+    """
+
+    place: Place
+    columns: Mapping[str, Column]
+    record: Callable[[Sequence[Row]], Record]
+    picture: str = ""
+    grouped: bool = True
+    keep: tuple[str, Callable[[Any], bool]] | None = None
+    held_out: int = 0
+    halves: bool = False
+    splits: Mapping[str, str] = field(default_factory=dict)
+
+    def published_split(self, split: str) -> str:
+        """The split to open: what is held out comes from the train split."""
+        if self.held_out and split not in ("train", "validation"):
+            raise SchemaError(f"there is no split {split!r}: it has train and validation")
+        return "train" if self.held_out else self.splits.get(split, split)
+
+
+class RecordSet(Sequence[Record]):
+    """The records of one split of a data set, in the order of its table."""
+
+    def __init__(self, name: str, source: Source, table: Table, groups: Sequence[Indices]):
+        """groups: the rows of each record."""
+        self.name, self._source = name, source
+        self._table, self._groups = table, groups
+
+    def __len__(self) -> int:
+        return len(self._groups)
+
+    def __getitem__(self, index: Any) -> Any:
+        if isinstance(index, slice):
+            return [self[i] for i in range(*index.indices(len(self)))]
+        rows = [
+            read_row(self._source.columns, self._table[int(i)], f"{self.name}: row {i}")
+            for i in self._groups[index]
+        ]
+        return _record(self._source, rows, f"{self.name}: row {self._groups[index][0]}")
+
+
+def open_records(
+    name: str,
+    source: Source,
+    location: Path | None = None,
+    split: str = "train",
+    *,
+    held_out: int | None = None,
+    leave_out: Collection[str] = (),
+) -> RecordSet:
+    """Opens a split of a data set.
+
+    location:  a local copy: a directory, or a parquet file; None asks the place of publication
+    held_out:  another number of pictures for the validation split than the published one
+    leave_out: pictures (URLs) to do without: dead links, pictures of an evaluation set
+    """
+    table = source.place.open(location, source.published_split(split))
+    where = f"{name} ({location or 'as published'}, {split})"
+    check_columns(source.columns, table.column_names, where)
+    if len(table):
+        read_row(source.columns, table[0], f"{name}: row 0")
+    groups = _groups(source, table, leave_out)
+    if source.held_out:
+        count = source.held_out if held_out is None else held_out
+        groups = _split(groups, count, split, where)
+    if source.halves:
+        groups = [half for rows in groups for half in _halves(rows)]
+    if not len(groups):
+        raise SchemaError(f"{where}: no picture in it; is this the right split?")
+    return RecordSet(name, source, table, groups)
+
+
+def stream_records(
+    name: str, source: Source, location: Path | None = None, split: str = "train"
+) -> Iterator[Record]:
+    """The records of a published split one after the other, without a copy on disk.
+
+    Only rows that follow each other share a record, and nothing is held out: that needs the whole
+    table. For looking at data and for single passes; a mixture needs open_records.
+    """
+    rows = enumerate(source.place.stream(location, source.splits.get(split, split)))
+    read = (_checked(source, row, f"{name}: row {i}") for i, row in rows)
+    kept = (row for row in read if _is_kept(source, row))
+    if not (source.picture and source.grouped):
+        yield from (_record(source, [row], name) for row in kept)
+        return
+    for _, same in groupby(kept, key=lambda row: row[source.picture]):
+        yield _record(source, list(same), name)
+
+
+def _checked(source: Source, row: Row, where: str) -> Row:
+    check_columns(source.columns, row, where)
+    return read_row(source.columns, row, where)
+
+
+def _record(source: Source, rows: Sequence[Row], where: str) -> Record:
+    try:
+        return source.record(rows)
+    except SchemaError as error:
+        raise SchemaError(f"{where}: {error}") from None
+
+
+def _is_kept(source: Source, row: Row) -> bool:
+    return source.keep is None or source.keep[1](row[source.keep[0]])
+
+
+def _groups(source: Source, table: Table, leave_out: Collection[str]) -> Sequence[Indices]:
+    """The rows of each picture, in the order in which pictures first appear."""
+    kept = np.ones(len(table), bool)
+    if source.keep is not None:
+        column, accepts = source.keep
+        kept &= np.fromiter((accepts(v) for v in table[column]), bool, len(table))
+    names: list[str] = list(table[source.picture]) if source.picture else []
+    if leave_out and names:
+        out = frozenset(leave_out)
+        kept &= np.fromiter((name not in out for name in names), bool, len(table))
+    if not (names and source.grouped):
+        return list(np.flatnonzero(kept)[:, None])
+    found: dict[str, list[int]] = {}
+    for index in np.flatnonzero(kept):
+        found.setdefault(names[index], []).append(int(index))
+    return [np.array(rows) for rows in found.values()]
+
+
+def _split(groups: Sequence[Indices], count: int, split: str, where: str) -> Sequence[Indices]:
+    """The pictures of our split: `count` random ones are the validation split."""
+    if count >= len(groups):
+        raise SchemaError(
+            f"{where}: has {len(groups)} pictures, of which {count} are to be held out. "
+            "Say with held_out how many of so few."
+        )
+    order = np.random.default_rng(SPLIT_SEED).permutation(len(groups))
+    chosen = np.sort(order[:count] if split == "validation" else order[count:])
+    return [groups[i] for i in chosen]
+
+
+def _halves(rows: Indices) -> list[Indices]:
+    middle = (len(rows) + 1) // 2
+    return [half for half in (rows[:middle], rows[middle:]) if len(half)]
