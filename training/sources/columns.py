@@ -137,6 +137,13 @@ def _answers(value: Any) -> tuple[str, ...]:
     return tuple(_text(one["answer"]) for one in structs(value))
 
 
+def _boxes(value: Any) -> tuple[tuple[str, tuple[float, ...]], ...]:
+    boxes = tuple((_text(name), tuple(map(_number, box))) for name, box in value)
+    if any(len(box) != 4 for _, box in boxes):
+        raise ValueError
+    return boxes
+
+
 def _picture(value: Any) -> Picture:
     if not isinstance(value, Mapping):
         raise ValueError
@@ -166,3 +173,4 @@ QUESTIONS = Column("a list of {question, answer}, both texts", _questions)
 ANSWERS = Column("a list of {answer}, a text", _answers)
 PICTURE = Column("a picture, its bytes or its path", _picture)
 PATH = Column("the path of a picture", _path)
+LETTERS = Column("a list of letters and their boxes of four numbers", _boxes)

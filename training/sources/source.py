@@ -18,7 +18,7 @@ import numpy.typing as npt
 from molmo_training.records import Record
 from molmo_training.sources.columns import Column, Row, SchemaError, check_columns, read_row
 
-SPLIT_SEED = 96817  # the published one
+SPLIT_SEED = 96817  # of PixMo, as published
 Indices = npt.NDArray[np.int64]
 
 
@@ -49,7 +49,8 @@ class Source:
     picture:  the column that names the picture; empty where the picture is in the row
     grouped:  rows that name one picture make one record
     keep:     a column, and the values with which a row is kept
-    held_out: pictures of the published train split that are the validation split
+    held_out: pictures of the published train split that are our validation split, drawn with
+              split_seed
     halves:   a picture with several rows makes two records
     splits:   our name of a split -> the published one, where they differ
     """
@@ -61,6 +62,7 @@ class Source:
     grouped: bool = True
     keep: tuple[str, Callable[[Any], bool]] | None = None
     held_out: int = 0
+    split_seed: int = SPLIT_SEED
     halves: bool = False
     splits: Mapping[str, str] = field(default_factory=dict)
 
@@ -115,7 +117,7 @@ def open_records(
     groups = _groups(source, table, leave_out)
     if source.held_out:
         count = source.held_out if held_out is None else held_out
-        groups = _split(groups, count, split, where)
+        groups = _split(groups, count, split, source.split_seed, where)
     if source.halves:
         groups = [half for rows in groups for half in _halves(rows)]
     if not len(groups):
@@ -175,14 +177,16 @@ def _groups(source: Source, table: Table, leave_out: Collection[str]) -> Sequenc
     return [np.array(rows) for rows in found.values()]
 
 
-def _split(groups: Sequence[Indices], count: int, split: str, where: str) -> Sequence[Indices]:
+def _split(
+    groups: Sequence[Indices], count: int, split: str, seed: int, where: str
+) -> Sequence[Indices]:
     """The pictures of our split: `count` random ones are the validation split."""
     if count >= len(groups):
         raise SchemaError(
             f"{where}: has {len(groups)} pictures, of which {count} are to be held out. "
             "Say with held_out how many of so few."
         )
-    order = np.random.default_rng(SPLIT_SEED).permutation(len(groups))
+    order = np.random.default_rng(seed).permutation(len(groups))
     chosen = np.sort(order[:count] if split == "validation" else order[count:])
     return [groups[i] for i in chosen]
 
