@@ -85,7 +85,13 @@ class ExampleMaker:
             else:
                 exchanges = write_chat(one, rng, (rgb.shape[1], rgb.shape[0]))
             packed.append(self._annotation(exchanges, one.weight * share))
-        row = pack([self.prompter.bos, *image.tokens.tolist()], packed)
+        head = [self.prompter.bos, *image.tokens.tolist()]
+        if len(head) >= self.length:
+            raise ValueError(
+                f"the picture takes {len(head)} tokens, but rows are cut at {self.length}: "
+                "make them longer, or allow fewer crops"
+            )
+        row = pack(head, packed)
         return Example(cut(row, self.length), image)
 
     def _annotation(self, exchanges: Sequence[Exchange], weight: float) -> Annotation:

@@ -95,6 +95,11 @@ INSTRUCTIONS = (  # the second stage
 )
 
 
+def names_of(groups: Sequence[Group]) -> list[str]:
+    """The sets of a mixture."""
+    return [name for group in groups for name in group.sizes]
+
+
 def rates(groups: Sequence[Group], sizes: Mapping[str, int]) -> dict[str, float]:
     """The share of each set in the examples; sizes: how many pictures each set has."""
     found: dict[str, float] = {}
@@ -113,7 +118,7 @@ def rates(groups: Sequence[Group], sizes: Mapping[str, int]) -> dict[str, float]
 
 def without(groups: Sequence[Group], names: Sequence[str]) -> tuple[Group, ...]:
     """The mixture without some sets; the others of their group take over what it is due."""
-    if unknown := set(names) - {name for group in groups for name in group.sizes}:
+    if unknown := set(names) - set(names_of(groups)):
         raise MixtureError(f"the mixture has no {', '.join(sorted(unknown))}")
     left = [
         Group(g.rate, {name: size for name, size in g.sizes.items() if name not in names})

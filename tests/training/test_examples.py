@@ -122,6 +122,11 @@ def test_long_rows_are_cut_and_begin_alike(tiny):
     assert np.array_equal(short.text.weights, whole.text.weights[:200])
 
 
+def test_a_row_too_short_for_its_picture_is_refused():
+    with pytest.raises(ValueError, match="the picture takes .* tokens, but rows are cut at 50"):
+        maker(TINY, length=50).make(Record(blank(60, 80), questions("a")), rng())
+
+
 def test_a_batch_pads_tokens_and_crops(test_data):
     real = maker(test_data / "published" / "molmo-7b-d")
     small, large = (

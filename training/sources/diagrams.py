@@ -110,6 +110,7 @@ def _annotation(row: Row) -> Annotation:
 DIAGRAMS: dict[str, Source] = {
     "ai2_diagram": Source(
         place=Folder(
+            "ai2d",
             "prior.allenai.org/projects/diagram-understanding",
             "ai2d_test_ids.csv and the folders questions/, annotations/ and images/",
             _rows,
@@ -120,6 +121,7 @@ DIAGRAMS: dict[str, Source] = {
             "answerTexts": TEXTS,
             "correctAnswer": INTEGER,
             "variant": ANY_TEXT,
+            "shown": TEXT,
             "letters": LETTERS,
         },
         record=_record,

@@ -37,11 +37,13 @@ class Rows:
 class Folder:
     """A data set in a directory.
 
-    site:  where it is fetched
-    holds: what the directory must hold, in words; {split} stands for the split
-    read:  directory and split -> rows
+    folder: how the directory is called among others
+    site:   where it is fetched
+    holds:  what the directory must hold, in words; {split} stands for the split
+    read:   directory and split -> rows
     """
 
+    folder: str
     site: str
     holds: str
     read: Callable[[Path, str], Iterable[Row]]

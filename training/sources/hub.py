@@ -28,6 +28,10 @@ class Hub:
     config: str | None = None
     revision: str | None = None
 
+    @property
+    def folder(self) -> str:
+        return self.id.rsplit("/")[-1]
+
     def open(self, location: Path | None, split: str) -> Table:
         """The table, kept on disk by the library. See open_records for location."""
         return _undecoded(self._load(location, split, streaming=False))

@@ -124,6 +124,7 @@ def _scene_text(directory: Path, split: str) -> Iterator[Row]:
 
 def _source(
     style: str,
+    folder: str,
     site: str,
     holds: str,
     read: Callable[[Path, str], Iterator[Row]],
@@ -133,7 +134,7 @@ def _source(
     validation: str = "val",
 ) -> Source:
     return Source(
-        place=Folder(site, holds, read),
+        place=Folder(folder, site, holds, read),
         columns=_QUESTION,
         record=partial(_questions, style=style),
         picture="image",
@@ -149,6 +150,7 @@ _VQA_FILES = (
     "the pictures in {split}2014/"
 )
 _KNOWLEDGE = Folder(
+    "a_okvqa",
     "allenai.org/project/a-okvqa and cocodataset.org",
     "aokvqa_v1p0_{split}.json and the pictures of COCO 2017 in {split}2017/",
     _knowledge,
@@ -156,7 +158,7 @@ _KNOWLEDGE = Folder(
 RRC = "the portal rrc.cvc.uab.es, after registration"
 
 QUESTIONS: dict[str, Source] = {
-    "coco_2014_vqa_multi": _source("vqa2", "visualqa.org", _VQA_FILES, _vqa),
+    "coco_2014_vqa_multi": _source("vqa2", "vqa_v2", "visualqa.org", _VQA_FILES, _vqa),
     "a_okvqa_mc": Source(
         place=_KNOWLEDGE,
         columns=_CHOICE,
@@ -173,6 +175,7 @@ QUESTIONS: dict[str, Source] = {
     ),
     "tally_qa": _source(
         "tally_qa",
+        "tally_qa",
         "github.com/manoja328/tally_qa",
         "{split}.json and the pictures that it names, in train2014/, val2014/, VG_100K/ and "
         "VG_100K_2/",
@@ -180,6 +183,7 @@ QUESTIONS: dict[str, Source] = {
     ),
     "tabwmp_da": _source(
         "tabwmp_da",
+        "tabwmp",
         "promptpg.github.io",
         "problems_{split}.json and the pictures in tables/",
         _word_problems,
@@ -188,12 +192,14 @@ QUESTIONS: dict[str, Source] = {
     ),
     "dv_qa": _source(
         "dv_qa",
+        "dvqa",
         "github.com/kushalkafle/DVQA_dataset",
         "{split}_qa.json and the pictures in images/",
         _bar_charts,
         validation="val_easy",
     ),
     "figure_qa": _source(
+        "figure_qa",
         "figure_qa",
         "the FigureQA page of Microsoft Research",
         "{split}1/qa_pairs.json and the pictures in {split}1/png/",
@@ -202,12 +208,14 @@ QUESTIONS: dict[str, Source] = {
     ),
     "plot_qa": _source(
         "plot_qa",
+        "plot_qa",
         "github.com/NiteshMethani/PlotQA",
         "{split}/qa_pairs_V2.json and the pictures in {split}/png/",
         _plots,
         validation="validation",
     ),
     "info_qa": _source(
+        "info_qa",
         "info_qa",
         RRC,
         "infographicsVQA_{split}_v1.0.json (val: its _withQT variant) and the pictures in "
@@ -216,6 +224,7 @@ QUESTIONS: dict[str, Source] = {
         grouped=False,
     ),
     "st_qa": _source(
+        "st_qa",
         "st_qa",
         RRC,
         "{split}_task_3.json and the folders of pictures that it names",

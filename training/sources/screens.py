@@ -101,6 +101,7 @@ def _record(rows: Sequence[Row]) -> Record:
 SCREENS: dict[str, Source] = {
     "android_control": Source(
         place=Folder(
+            "android_control",
             "github.com/google-research/google-research/tree/master/android_control",
             "splits.json and the record files android_control-*",
             _rows,

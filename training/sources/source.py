@@ -20,6 +20,7 @@ from molmo_training.sources.columns import Column, Row, SchemaError, check_colum
 
 SPLIT_SEED = 96817  # of PixMo, as published
 Indices = npt.NDArray[np.int64]
+_PART = 1000  # rows
 
 
 class Table(Protocol):
@@ -34,7 +35,13 @@ class Table(Protocol):
 
 
 class Place(Protocol):
-    """Where a data set is published, and how its table is opened there or in a local copy."""
+    """Where a data set is published, and how its table is opened there or in a local copy.
+
+    folder: of its local copy, among those of other sets
+    """
+
+    @property
+    def folder(self) -> str: ...
 
     def open(self, location: Path | None, split: str) -> Table: ...
 
@@ -133,14 +140,13 @@ def stream_records(
     Only rows that follow each other share a record, and nothing is held out: that needs the whole
     table. For looking at data and for single passes; a mixture needs open_records.
     """
+    grouped = source.grouped and source.picture
     rows = enumerate(source.place.stream(location, source.splits.get(split, split)))
-    read = (_checked(source, row, f"{name}: row {i}") for i, row in rows)
-    kept = (row for row in read if _is_kept(source, row))
-    if not (source.picture and source.grouped):
-        yield from (_record(source, [row], name) for row in kept)
-        return
-    for _, same in groupby(kept, key=lambda row: row[source.picture]):
-        yield _record(source, list(same), name)
+    read = ((number, _checked(source, row, f"{name}: row {number}")) for number, row in rows)
+    kept = ((number, row) for number, row in read if _is_kept(source, row))
+    for _, same in groupby(kept, key=lambda one: one[1][grouped] if grouped else one[0]):
+        numbers, together = zip(*same, strict=True)
+        yield _record(source, together, f"{name}: row {numbers[0]}")
 
 
 def _checked(source: Source, row: Row, where: str) -> Row:
@@ -164,8 +170,8 @@ def _groups(source: Source, table: Table, leave_out: Collection[str]) -> Sequenc
     kept = np.ones(len(table), bool)
     if source.keep is not None:
         column, accepts = source.keep
-        kept &= np.fromiter((accepts(v) for v in table[column]), bool, len(table))
-    names: list[str] = list(table[source.picture]) if source.picture else []
+        kept &= np.fromiter((accepts(v) for v in _values(table, column)), bool, len(table))
+    names = list(_values(table, source.picture)) if source.picture else []
     if leave_out and names:
         out = frozenset(leave_out)
         kept &= np.fromiter((name not in out for name in names), bool, len(table))
@@ -175,6 +181,13 @@ def _groups(source: Source, table: Table, leave_out: Collection[str]) -> Sequenc
     for index in np.flatnonzero(kept):
         found.setdefault(names[index], []).append(int(index))
     return [np.array(rows) for rows in found.values()]
+
+
+def _values(table: Table, column: str) -> Iterator[Any]:
+    """A column; in parts, as row by row is slow and all at once is much when it holds pictures."""
+    values = table[column]
+    for start in range(0, len(table), _PART):
+        yield from values[start : start + _PART]
 
 
 def _split(

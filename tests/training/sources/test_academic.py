@@ -6,10 +6,9 @@ import pyarrow as pa
 import pytest
 from greys import png
 
-from molmo_training.mixture import CAPTIONS, INSTRUCTIONS
 from molmo_training.records import Annotation, Turn
 from molmo_training.sources.academic import ACADEMIC
-from molmo_training.sources.catalog import SOURCES, open_set
+from molmo_training.sources.catalog import open_set
 from molmo_training.sources.columns import SchemaError
 
 TEXT, INT = pa.string(), pa.int64()
@@ -70,13 +69,6 @@ def opened(parquet):
         return open_set(name, parquet(rows, pa.schema(list(fields.items())), published), split)
 
     return open_
-
-
-def test_every_set_of_the_mixtures_has_a_reader():
-    wanted = {name for group in (*CAPTIONS, *INSTRUCTIONS) for name in group.sizes}
-    assert wanted <= set(SOURCES)
-    with pytest.raises(SchemaError, match=r"no data set is called 'cats'; there are: pixmo_cap"):
-        open_set("cats")
 
 
 @pytest.mark.parametrize("name", ["doc_qa", "text_vqa", "okvqa"])

@@ -11,7 +11,8 @@ from greys import save_png
 from molmo_training.records import Annotation, Turn
 from molmo_training.sources.catalog import open_set
 from molmo_training.sources.columns import SchemaError
-from molmo_training.sources.diagrams import OPAQUE, TRANSPARENT, draw_letters
+from molmo_training.sources.diagrams import DIAGRAMS, OPAQUE, TRANSPARENT, draw_letters
+from molmo_training.sources.source import stream_records
 
 BOX = (20, 20, 60, 50)
 PLAIN = {"abcLabel": False, "answerTexts": ["sun", "rain"], "correctAnswer": 1}
@@ -50,6 +51,12 @@ def test_a_diagram_is_asked_about_as_it_is_and_with_letters_in_both_ways(diagram
     assert opaque.annotations == (Annotation("ai2_diagram_no_letter", (turn,)),)
     assert (plain.picture.load() == 128).all()
     assert not np.array_equal(opaque.picture.load(), transparent.picture.load())
+
+
+def test_a_stream_gives_the_same_records(diagrams):
+    streamed = stream_records("ai2_diagram", DIAGRAMS["ai2_diagram"], diagrams())
+    opened = open_set("ai2_diagram", diagrams())
+    assert [r.annotations for r in streamed] == [r.annotations for r in opened]
 
 
 def test_the_test_split_is_the_listed_one(diagrams):

@@ -332,6 +332,12 @@ def test_a_clock_needs_a_drawer(opened, monkeypatch):
         opened("clocks")[0].picture.load()
 
 
+@pytest.mark.parametrize("name", [name for name in READERS if name != "clocks"])
+def test_a_stream_gives_the_same_records(opened, name, tmp_path):
+    records = list(opened(name))
+    assert list(stream_records(name, PIXMO[name], tmp_path)) == records
+
+
 def test_a_stream_gives_the_records_of_rows_that_follow_each_other(parquet):
     rows = [ROWS["ask"] | {"image_url": url} for url in "uuvu"]
     directory = parquet(rows, pa.schema(list(SCHEMAS["ask"].items())))

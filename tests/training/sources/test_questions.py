@@ -11,6 +11,7 @@ from molmo_training.records import Annotation, Turn
 from molmo_training.sources.catalog import open_set
 from molmo_training.sources.columns import SchemaError
 from molmo_training.sources.questions import QUESTIONS
+from molmo_training.sources.source import stream_records
 
 VQA = "v2_OpenEnded_mscoco_train2014_questions.json"
 VQA_ANSWERS = "v2_mscoco_train2014_annotations.json"
@@ -128,6 +129,7 @@ def test_files_become_records(laid_out, name):
     assert (record.picture.load() == 7).all()
     number = 1 if name in ("tabwmp_da", "info_qa", "st_qa") else 2  # questions about the picture
     assert record.annotations == (Annotation(style, (turn,)),) * number
+    assert list(stream_records(name, QUESTIONS[name], directory)) == [record]
 
 
 @pytest.mark.parametrize("name", SETS)

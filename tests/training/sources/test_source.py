@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import pyarrow as pa
 import pytest
-from datasets import load_dataset
+from datasets import Dataset, Image, load_dataset
+from greys import png
 
 from molmo_training.sources.columns import SchemaError
 from molmo_training.sources.pixmo import PIXMO
-from molmo_training.sources.source import open_records
+from molmo_training.sources.source import open_records, stream_records
 
 NAME = "pixmo_ask_model_anything"
 ASK = PIXMO[NAME]
@@ -95,3 +96,16 @@ def test_records_are_a_sequence(forty):
     assert urls(records[-1:]) == ["http://x/39"]
     with pytest.raises(IndexError):
         records[40]
+
+
+def test_pictures_in_tables_are_not_decoded_before_they_are_wanted(tmp_path):
+    pictures = [{"bytes": png(3), "path": None}, {"bytes": b"no picture", "path": None}]
+    questions = [[{"question": "Why?", "answer": "So."}]] * 2
+    columns = {"image": pictures, "image_id": ["1", "2"], "questions": questions}
+    table = Dataset.from_dict(columns).cast_column("image", Image())
+    table.to_parquet(tmp_path / "charts" / "train-00000-of-00001.parquet")
+    source = PIXMO["pixmo_docs_charts"]
+    streamed = list(stream_records("pixmo_docs_charts", source, tmp_path))
+    for records in (open_records("pixmo_docs_charts", source, tmp_path), streamed):
+        assert [record.picture.source for record in records] == [png(3), b"no picture"]
+        assert (records[0].picture.load() == 3).all()
