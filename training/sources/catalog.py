@@ -10,10 +10,18 @@ from molmo_training.sources.columns import SchemaError
 from molmo_training.sources.diagrams import DIAGRAMS
 from molmo_training.sources.pixmo import PIXMO
 from molmo_training.sources.questions import QUESTIONS
+from molmo_training.sources.recordings import RECORDINGS
 from molmo_training.sources.screens import SCREENS
 from molmo_training.sources.source import RecordSet, Source, open_records
 
-SOURCES: dict[str, Source] = {**PIXMO, **ACADEMIC, **QUESTIONS, **DIAGRAMS, **SCREENS}
+SOURCES: dict[str, Source] = {
+    **PIXMO,
+    **ACADEMIC,
+    **QUESTIONS,
+    **DIAGRAMS,
+    **SCREENS,
+    **RECORDINGS,
+}
 
 
 def find_source(name: str) -> Source:

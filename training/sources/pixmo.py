@@ -150,8 +150,7 @@ def _is_counting(method: Any) -> bool:
 def _pointing_source(style: str, *, high_frequency: bool) -> Source:
     return Source(
         place=Hub("allenai/pixmo-points"),
-        columns=_HASHED
-        | {"points": POINTS, "count": INTEGER, "label": TEXT, "collection_method": TEXT},
+        columns=_HASHED | {"points": POINTS, "label": TEXT, "collection_method": TEXT},
         record=partial(_points, style=style),
         picture="image_url",
         keep=("collection_method", _is_counting if high_frequency else _is_pointing),
@@ -183,7 +182,7 @@ def _caption_source(*, transcripts: bool) -> Source:
 def _document_source(kind: str) -> Source:
     return Source(
         place=Hub("allenai/pixmo-docs", config=kind),
-        columns={"image": PICTURE, "image_id": ANY_TEXT, "questions": QUESTIONS},
+        columns={"image": PICTURE, "questions": QUESTIONS},
         record=partial(_document, style=f"pixmo_docs_{kind}"),
     )
 
@@ -234,6 +233,8 @@ PIXMO: dict[str, Source] = {
     "clocks": Source(
         place=Hub("allenai/pixmo-clocks"),
         columns={
+            "example_id": TEXT,
+            "watchface_id": TEXT,
             "watch_time": TEXT,
             "time_format": TEXT,
             "shows_seconds": BOOLEAN,

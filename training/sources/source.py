@@ -94,11 +94,12 @@ class RecordSet(Sequence[Record]):
     def __getitem__(self, index: Any) -> Any:
         if isinstance(index, slice):
             return [self[i] for i in range(*index.indices(len(self)))]
+        numbers = [int(number) for number in self._groups[index]]
         rows = [
-            read_row(self._source.columns, self._table[int(i)], f"{self.name}: row {i}")
-            for i in self._groups[index]
+            read_row(self._source.columns, self._table[number], f"{self.name}: row {number}")
+            for number in numbers
         ]
-        return _record(self._source, rows, f"{self.name}: row {self._groups[index][0]}")
+        return _record(self._source, rows, numbers, self.name)
 
 
 def open_records(
@@ -119,8 +120,6 @@ def open_records(
     table = source.place.open(location, source.published_split(split))
     where = f"{name} ({location or 'as published'}, {split})"
     check_columns(source.columns, table.column_names, where)
-    if len(table):
-        read_row(source.columns, table[0], f"{name}: row 0")
     groups = _groups(source, table, leave_out)
     if source.held_out:
         count = source.held_out if held_out is None else held_out
@@ -129,6 +128,8 @@ def open_records(
         groups = [half for rows in groups for half in _halves(rows)]
     if not len(groups):
         raise SchemaError(f"{where}: no picture in it; is this the right split?")
+    first = int(groups[0][0])  # a column of another type is told now, not when training reads it
+    read_row(source.columns, table[first], f"{name}: row {first}")
     return RecordSet(name, source, table, groups)
 
 
@@ -146,7 +147,7 @@ def stream_records(
     kept = ((number, row) for number, row in read if _is_kept(source, row))
     for _, same in groupby(kept, key=lambda one: one[1][grouped] if grouped else one[0]):
         numbers, together = zip(*same, strict=True)
-        yield _record(source, together, f"{name}: row {numbers[0]}")
+        yield _record(source, together, numbers, name)
 
 
 def _checked(source: Source, row: Row, where: str) -> Row:
@@ -154,11 +155,17 @@ def _checked(source: Source, row: Row, where: str) -> Row:
     return read_row(source.columns, row, where)
 
 
-def _record(source: Source, rows: Sequence[Row], where: str) -> Record:
+def _record(source: Source, rows: Sequence[Row], numbers: Sequence[int], name: str) -> Record:
+    """The record of some rows; when it cannot be made, the row at fault is named."""
     try:
         return source.record(rows)
-    except SchemaError as error:
-        raise SchemaError(f"{where}: {error}") from None
+    except SchemaError:
+        for number, row in zip(numbers, rows, strict=True):
+            try:
+                source.record([row])
+            except SchemaError as error:
+                raise SchemaError(f"{name}: row {number}: {error}") from None
+        raise
 
 
 def _is_kept(source: Source, row: Row) -> bool:

@@ -196,6 +196,12 @@ def test_messages_without_an_answer_are_refused(opened):
         opened("pixmo_cap_qa", {"messages": ["a", "b", "c"]})[0]
 
 
+def test_the_row_at_fault_is_named_among_those_of_a_picture(opened):
+    records = opened("pixmo_cap_qa", {}, {}, {"messages": ["a"]})
+    with pytest.raises(SchemaError, match="pixmo_cap_qa: row 2: column 'messages'.*got 1 texts"):
+        records[0]
+
+
 @pytest.mark.parametrize("name", [name for name in READERS if "pixmo_points" in name])
 def test_points_are_kept_as_percent_by_how_they_were_collected(opened, name):
     counted, pointed = {"collection_method": "counting"}, {"collection_method": "pointing"}
@@ -211,8 +217,8 @@ def test_points_are_kept_as_percent_by_how_they_were_collected(opened, name):
 
 def test_explanations_keep_their_points_and_come_in_two_halves(opened):
     again = [{"question": f"Where {i}?"} for i in range(3)]
-    unparsed = {"parsed_response": "", "points": []}
-    records = opened("pixmo_pointing_explanations", *again, unparsed)
+    unparsed = {"parsed_response": None, "points": None, "alt_text": None, "inline_text": None}
+    records = opened("pixmo_pointing_explanations", unparsed, *again)
     assert [len(record.annotations) for record in records] == [2, 1]
     marks = Marks(points=((10.0, 20.0),), label="a cup", text="cup")
     turn = Turn(question="Where 2?", answers=("The <|POINT|> is left.",), marks=(marks,))
