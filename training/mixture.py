@@ -182,9 +182,10 @@ class Mixture:
         """Which set each example of a block comes from."""
         if block not in self._blocks:
             self._blocks = dict(list(self._blocks.items())[-3:])
-            rng = np.random.default_rng((self.seed, block))
             shares = list(self.rates.values())
-            self._blocks[block] = rng.choice(len(shares), BLOCK, p=shares)
+            self._blocks[block] = Rng([self.seed % _SEEDS, block]).choice(
+                len(shares), BLOCK, p=shares
+            )
         return self._blocks[block]
 
     def _start(self, block: int) -> Ints:

@@ -50,8 +50,9 @@ class Hub:
                 f"{location}: is not there. It should be a copy of {self.id}, made for instance "
                 f"by: hf download {self.id} --repo-type dataset --local-dir {location}"
             )
-        if (location / "state.json").exists():
-            return datasets.load_from_disk(str(location))
+        for saved in (location, location / split):
+            if (saved / "state.json").exists():
+                return datasets.load_from_disk(str(saved))
         files = [str(path) for path in self._parquet_files(location, split)]
         return datasets.load_dataset(
             "parquet", data_files={split: files}, split=split, streaming=streaming

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pyarrow as pa
 import pytest
-from datasets import Dataset, Image, load_dataset
+from datasets import Dataset, DatasetDict, Image, load_dataset
 from greys import png
 
 from molmo_training.sources.columns import SchemaError
@@ -78,8 +78,11 @@ def test_a_table_is_found_in_every_usual_place(parquet, tmp_path):
     (file,) = (directory / "data").glob("*.parquet")
     parquet(rows("u"), SCHEMA, folder="flat")
     parquet(rows("u"), SCHEMA, folder="by_split/train")
-    load_dataset("parquet", data_files=str(file), split="train").save_to_disk(tmp_path / "saved")
-    for place in (directory, file, tmp_path / "flat", tmp_path / "by_split", tmp_path / "saved"):
+    table = load_dataset("parquet", data_files=str(file), split="train")
+    table.save_to_disk(tmp_path / "saved")
+    DatasetDict(train=table).save_to_disk(tmp_path / "splits")
+    folders = [tmp_path / name for name in ("flat", "by_split", "saved", "splits")]
+    for place in (directory, file, *folders):
         assert urls(open_records(NAME, ASK, place, held_out=0)) == ["u"], place
 
 
