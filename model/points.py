@@ -46,19 +46,23 @@ def parse_points(text: str) -> list[Point]:
     ]
 
 
-def format_points(points: Iterable[Point], label: str) -> str:
-    """The training text of points that share a label: rounded to 0.1, sorted by x, then y."""
+def format_points(points: Iterable[Point], label: str, words: str = "") -> str:
+    """The training text of points that share a label: rounded to 0.1, sorted by x, then y.
+
+    words: those of a sentence that the tag encloses; they and the label then keep their capitals.
+        Without, the tag encloses its label, in lower case.
+    """
     pairs = sorted((_rounded(point.x), _rounded(point.y)) for point in points)
     if not pairs:
         return NOTHING
-    label = label.lower()
+    label, words = (label, words) if words else (label.lower(), label.lower())
     if len(pairs) == 1:
         (x, y), tag = pairs[0], "point"
         numbers = f'x="{x:.1f}" y="{y:.1f}"'
     else:
         tag = "points"
         numbers = " ".join(f'x{i}="{x:.1f}" y{i}="{y:.1f}"' for i, (x, y) in enumerate(pairs, 1))
-    return f'<{tag} {numbers} alt="{label}">{label}</{tag}>'
+    return f'<{tag} {numbers} alt="{label}">{words}</{tag}>'
 
 
 def format_count(points: Sequence[Point], label: str) -> str:

@@ -1,0 +1,1 @@
+"""Reads the published data sets into records."""
