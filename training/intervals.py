@@ -39,12 +39,12 @@ def share(values: Sequence[float]) -> Estimate:
 def paired(differences: Sequence[float]) -> Estimate:
     """The mean difference of two scores of the same examples, each in [-1, 1].
 
-    Agresti's and Min's interval: that of the mean with half an example more won, half an example
-    more lost and one more drawn, so that it is honest for few examples and few differences.
+    Bonett's and Price's interval: that of the mean with one example more won and one more lost,
+    so that it is honest for few examples and few differences.
     """
     n = len(differences)
     total, squares = math.fsum(differences), math.fsum(d * d for d in differences)
     centre = total / (n + 2)
-    spread = max(squares + 1 - total * total / (n + 2), 0)
+    spread = max(squares + 2 - total * total / (n + 2), 0)
     half = Z * math.sqrt(spread) / (n + 2)
     return Estimate(total / n, max(centre - half, -1.0), min(centre + half, 1.0), n)
