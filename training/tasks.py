@@ -15,7 +15,7 @@ from molmo_training import tasks_scores as scores
 from molmo_training.tasks_example import Task, TaskError
 from molmo_training.tasks_own import own_task
 from molmo_training.tasks_scenes import scene_examples, score_scene
-from molmo_training.tasks_tables import ALL_CONFIGS, Files, Hub
+from molmo_training.tasks_tables import Files, Hub
 
 POINTING = 192  # tokens
 AS_CONVERTED = "refs/convert/parquet"  # by the hub, of data sets that are a script
@@ -141,7 +141,7 @@ _TASKS = (
         name="mmmu",
         about="MMMU, validation: exams of colleges",
         score=scores.by_exam,
-        examples=Hub(id="MMMU/MMMU", config=ALL_CONFIGS, split="validation", read=published.mmmu),
+        examples=Hub(id="MMMU/MMMU", has_parts=True, split="validation", read=published.mmmu),
     ),
     Reading(
         name="math_vista",

@@ -19,7 +19,6 @@ from molmo_model.pictures import PictureError, Rgb, open_picture
 from molmo_training.tasks_example import EvalExample, Image, TaskError, chosen
 
 FETCH_S = 30  # for one picture; a dead server would stop the whole run
-ALL_CONFIGS = "*"
 
 Row = Mapping[str, Any]
 
@@ -90,62 +89,56 @@ class TableExamples:
 class Hub:
     """A benchmark on the hub, and its examples.
 
-    config:   which of its tables; "*" for all of them
-    revision: which state of it; some are readable only as the hub converted them
+    has_parts: it is several tables, of which all are wanted
+    revision:  which state of it; some are readable only as the hub converted them
     """
 
     id: str
     read: Read
     split: str = "test"
-    config: str | None = None
+    has_parts: bool = False
     revision: str | None = None
 
     def __call__(self, data: Path | None, n: int | None, seed: int) -> TableExamples:
         """See Task.examples."""
-        table = self._in(data) if data else self._published()
-        where = str(data or self.id)
+        table = _undecoded(self._in(data) if data else self._published())
         indices = tuple(chosen(len(table), n, seed).tolist())
-        return TableExamples(table, indices, self.read, Pictures(data), where)
+        return TableExamples(table, indices, self.read, Pictures(data), str(data or self.id))
 
-    def _in(self, folder: Path) -> Table:
+    def _in(self, folder: Path) -> Any:
         """A copy: parquet files as the hub has them, or what `datasets` saved."""
         import datasets
 
         if (folder / "state.json").exists():
-            return _undecoded(datasets.load_from_disk(str(folder)))
-        config = self.config if self.config and self.config != ALL_CONFIGS else ""
-        files = sorted(
-            str(path)
-            for path in folder.rglob(f"{self.split}*.parquet")
-            if config in ("", *path.relative_to(folder).parts)
-        )
+            return datasets.load_from_disk(str(folder))
+        files = sorted(str(path) for path in folder.rglob("*.parquet") if self._is_split(path))
         if not files:
+            revision = f" --revision {self.revision}" if self.revision else ""
             raise TaskError(
-                f"{folder}: no {self.split}*.parquet is in it. It should be a copy of {self.id}: "
-                f"hf download {self.id} --repo-type dataset --local-dir {folder}"
+                f"{folder}: no {self.split}-*.parquet is in it. It should be a copy of {self.id}: "
+                f"hf download {self.id} --repo-type dataset{revision} --local-dir {folder}"
             )
-        loaded = datasets.load_dataset("parquet", data_files=files, split="train")
-        return _undecoded(loaded)
+        return datasets.load_dataset("parquet", data_files=files, split="train")
 
-    def _published(self) -> Table:
+    def _is_split(self, path: Path) -> bool:
+        """SPLIT-00000-of-00002.parquet, or SPLIT/0000.parquet as the hub converts."""
+        return path.stem.partition("-")[0] == self.split or path.parent.name == self.split
+
+    def _published(self) -> Any:
         import datasets
 
         try:
-            configs = (
-                datasets.get_dataset_config_names(self.id)
-                if self.config == ALL_CONFIGS
-                else [self.config]
-            )
+            parts = datasets.get_dataset_config_names(self.id) if self.has_parts else [None]
             tables = [
-                datasets.load_dataset(self.id, config, split=self.split, revision=self.revision)
-                for config in configs
+                datasets.load_dataset(self.id, part, split=self.split, revision=self.revision)
+                for part in parts
             ]
         except (OSError, RuntimeError, ValueError) as error:
             raise TaskError(
                 f"{self.id}: cannot be read from the hub: {error}. Without a network, name a "
                 "folder with a copy of it: --data DIR"
             ) from error
-        return _undecoded(datasets.concatenate_datasets(tables))
+        return datasets.concatenate_datasets(tables)
 
 
 @dataclass(frozen=True, kw_only=True)

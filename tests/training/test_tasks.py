@@ -297,6 +297,15 @@ def test_only_the_web_is_fetched(tmp_path):
         only("pixmo_count", tmp_path).rgb()
 
 
+def test_copies_as_the_hub_converted_them_are_read_and_other_splits_are_not(tmp_path):
+    row = {"image": PICTURE, "question": "What?", "answers": ["stop"]}
+    write_parquet(tmp_path / "default" / "validation" / "0000.parquet", [row], ("image",))
+    write_parquet(tmp_path / "default" / "train" / "0000.parquet", [row], ("image",))
+    assert only("okvqa", tmp_path).question == "What?"
+    with pytest.raises(TaskError, match="--revision refs/convert/parquet"):
+        find_task("okvqa").examples(tmp_path / "default" / "train", None, 0)
+
+
 def test_what_datasets_saved_is_read_too(tmp_path):
     table = datasets.Dataset.from_list([ROWS["pixmo_count"]])
     table.save_to_disk(str(tmp_path / "saved"))
