@@ -65,8 +65,12 @@ def evaluate(
     molmo eval my-bundle scenes --compare my-checkpoint
     """
     from molmo_training.tasks import find_task
+    from molmo_training.tasks_example import UnknownTaskError
 
-    found = find_task(task)
+    try:
+        found = find_task(task)
+    except UnknownTaskError as error:
+        raise typer.BadParameter(str(error), param_hint="TASK") from error
     examples = found.examples(data, n, seed)
     own = _run(model, found, examples, seed, backend, predictions)
     other = _run(compare, found, examples, seed, None, None) if compare else None

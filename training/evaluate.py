@@ -15,7 +15,7 @@ from molmo_model.pictures import PictureError, Rgb
 from molmo_model.text import PromptError
 from molmo_training.intervals import Estimate, paired, share
 from molmo_training.predictions import Prediction, Predictions
-from molmo_training.tasks_example import EvalExample, Examples, Score, Scores
+from molmo_training.tasks_example import EvalExample, Examples, Score, Scores, TaskError
 from molmo_training.tasks_scenes import SceneExamples, score_scene
 
 Ask = Callable[[Rgb, str], str]
@@ -72,11 +72,12 @@ def evaluate(
     """Asks what has not been asked yet, and judges every answer.
 
     ask: None judges what is there already and leaves out the rest
+    raises: TaskError if nothing could be judged
     """
     outcome = Outcome()
     for done, example in enumerate(examples, 1):
         answer = predictions.find(example.id, example.prompt)
-        if answer is None and ask:
+        if ask and (answer is None or answer.refusal):  # another capacity may take it now
             try:
                 answer = _asked(example, ask)
             except PictureError as error:
@@ -92,6 +93,9 @@ def evaluate(
             outcome.seconds.append(answer.seconds)
         progress(done)
     progress(len(examples))
+    if not outcome.scores:
+        reason = outcome.unseen[0] if outcome.unseen else "none of them has been answered"
+        raise TaskError(f"of {examples.n} examples none could be judged: {reason}")
     return outcome
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from molmo_training import tasks_official as official
 from molmo_training import tasks_published as published
 from molmo_training import tasks_scores as scores
-from molmo_training.tasks_example import Task, TaskError
+from molmo_training.tasks_example import Task, UnknownTaskError
 from molmo_training.tasks_own import own_task
 from molmo_training.tasks_scenes import scene_examples, score_scene
 from molmo_training.tasks_tables import Files, Hub
@@ -166,7 +166,8 @@ def find_task(name: str) -> Task:
         return TASKS[named]
     if Path(name).exists():
         return own_task(Path(name))
-    raise TaskError(
-        f"{name}: no task has that name, and no file or folder either. "
-        f"Tasks: {', '.join(TASKS)}; or a folder with a data.jsonl"
+    raise UnknownTaskError(
+        f"{name}: no task has that name, and no file or folder either. Name a folder with a "
+        "data.jsonl, or one of\n"
+        + "\n".join(f"  {task.name:14} {task.about}" for task in TASKS.values())
     )

@@ -24,7 +24,11 @@ Scores = dict[str, float]
 
 
 class TaskError(ValueError):
-    """A task that is unknown, or whose data are not there or not what they should be."""
+    """A task whose data are not there or not what they should be."""
+
+
+class UnknownTaskError(TaskError):
+    """A name that no task has."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -41,7 +45,7 @@ class EvalExample:
     options:  of a multiple choice, in their order
     number:   a count, or a time in minutes past twelve
     decimals: to which a numeric answer is rounded; None for words
-    points:   one per thing, in percent of the picture; none for "there is no such thing"
+    points:   one per thing, in percent of the picture; empty where there is no such thing
     masks:    (M, H, W), the outlines of the things, where they are known
     size:     (W, H), where points have no masks
     """

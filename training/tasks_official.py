@@ -14,7 +14,7 @@ from molmo_model.text import multiple_choice, styled
 from molmo_training.metrics_choice import letter
 from molmo_training.tasks_example import EvalExample, TaskError
 from molmo_training.tasks_published import lettered
-from molmo_training.tasks_tables import Pictures, Row
+from molmo_training.tasks_tables import Pictures, Row, local_table
 
 VQA2_NEEDS = (
     "v2_OpenEnded_mscoco_val2014_questions.json and v2_mscoco_val2014_annotations.json "
@@ -24,7 +24,9 @@ A_OKVQA_NEEDS = (
     "aokvqa_v1p0_val.json (allenai.org/project/a-okvqa) and the pictures in val2017/ "
     "(cocodataset.org)"
 )
-AI2D_NEEDS = "questions/, images/ and ai2d_test_ids.csv (allenai.org/data/diagrams) of AI2D"
+AI2D_NEEDS = (
+    "questions/, images/, abc_images/ and ai2d_test_ids.csv (allenai.org/data/diagrams) of AI2D"
+)
 INFO_QA_NEEDS = (
     "infographicsVQA_val_v1.0.json and the pictures in images/ (rrc.cvc.uab.es, after signing in)"
 )
@@ -87,14 +89,16 @@ def a_okvqa_da(row: Row, pictures: Pictures) -> EvalExample | None:
 
 def ai2d_rows(folder: Path) -> list[Row]:
     """The questions about the diagrams of the test split, each with its picture's name."""
-    names = set((folder / "ai2d_test_ids.csv").read_text().split())
+    listed = (folder / "ai2d_test_ids.csv").read_text().split()
+    names = {name.strip('",') for name in listed}
     rows: list[Row] = []
     for path in sorted((folder / "questions").glob("*.json")):
         name = path.name.removesuffix(".json")
         if Path(name).stem not in names:
             continue
         for question, about in _json(path)["questions"].items():
-            rows.append({"question": question, "image": f"images/{name}", **about})
+            shown = "abc_images" if about["abcLabel"] else "images"  # with letters, or without
+            rows.append({"question": question, "image": f"{shown}/{name}", **about})
     if not rows:
         raise TaskError(f"{folder}: no question of the test split is in it. Wanted: {AI2D_NEEDS}")
     return rows
@@ -150,14 +154,10 @@ def tally_qa(row: Row, pictures: Pictures) -> EvalExample:
 
 def countbench_rows(folder: Path) -> list[Row]:
     """Rows with a picture and the question that was written for it."""
-    import datasets
-
     asked = _json(folder / "countbench_paired_questions.json")
-    files = sorted(str(path) for path in folder.rglob("train*.parquet"))
-    if not files:
-        raise TaskError(f"{folder}: no train*.parquet is in it. Wanted: {COUNTBENCH_NEEDS}")
-    table = datasets.load_dataset("parquet", data_files=files, split="train")
-    table = table.cast_column("image", datasets.Image(decode=False))
+    table = local_table(folder, "train")
+    if table is None:
+        raise TaskError(f"{folder}: no train-*.parquet is in it. Wanted: {COUNTBENCH_NEEDS}")
     if len(asked) != len(table):
         raise TaskError(f"{folder}: {len(asked)} questions for {len(table)} pictures")
     return [

@@ -1,19 +1,20 @@
 """Your own robot's pictures and questions as a task: a JSON lines file beside its pictures.
 
-    {"image": "shelf/0001.png", "prompt": "Point to the mug handle.", "points": [[41.5, 60.2]]}
-    {"image": "shelf/0001.png", "label": "mugs", "pixels": [[266, 289], [410, 300]]}
-    {"image": "shelf/0002.png", "prompt": "Is the drawer open?", "answer": ["yes", "it is open"]}
-    {"image": "shelf/0002.png", "prompt": "How many mugs are there?", "count": 3}
+    {"image": "shelf/1.png", "prompt": "Point to the mug.", "points": [{"x": 266, "y": 289}]}
+    {"image": "shelf/1.png", "label": "mugs", "percent": [[41.5, 60.2], [64.0, 62.5]]}
+    {"image": "shelf/1.png", "label": "mugs", "points": [[266, 289], [410, 300]], "count": true}
+    {"image": "shelf/2.png", "prompt": "How many mugs are there?", "count": 3}
+    {"image": "shelf/2.png", "prompt": "Is the drawer open?", "answer": ["yes", "it is open"]}
 
-points are percent of the picture (x to the right, y down, one per thing, [] = there is none),
-pixels the same in pixels; a line has one of points, pixels, answer and count. With a label and no
-prompt the model is asked to point to it.
+points are pixels of the picture (0 is the centre of the first), percent the same in percent of it;
+x to the right, y down, one per thing, [] = there is none. A label without a prompt is pointed to,
+or with "count" counted.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,6 @@ from molmo_training.tasks_example import EvalExample, Scores, Task, TaskError, c
 
 NAME = "data.jsonl"
 NEAR = 0.05  # of the picture's width
-TRUTHS = ("points", "pixels", "answer", "count")
 
 
 def own_task(path: Path) -> Task:
@@ -72,12 +72,12 @@ class OwnExamples:
 
 def score_own(text: str, example: EvalExample) -> Scores:
     """Points: one to one, within 5 % of the width. Counts: as published. Words: as VQA's."""
-    if example.points is not None:
-        assert example.size, example.id
-        return near_scores(text, example.points, example.size, NEAR)
     if example.number is not None:
         scores = count_scores(text, example.number)
         return {"count": scores["correct"], "count_close": scores["close"]}
+    if example.points is not None:
+        assert example.size, example.id
+        return near_scores(text, example.points, example.size, NEAR)
     said = vqa_normalised(final_answer(text))
     return {"answer": float(any(vqa_normalised(answer) == said for answer in example.answers))}
 
@@ -87,53 +87,77 @@ def _example(where: str, number: int, line: str, file: Path) -> EvalExample:
         row = json.loads(line)
     except json.JSONDecodeError as error:
         raise TaskError(f"{where}: is no JSON: {error}") from error
-    if not isinstance(row, Mapping) or not isinstance(row.get("image"), str):
+    if not isinstance(row, dict) or not isinstance(row.get("image"), str):
         raise TaskError(f'{where}: wanted an object with "image", the name of a picture')
-    if len([name for name in TRUTHS if name in row]) != 1:
-        raise TaskError(f"{where}: wanted one of {', '.join(TRUTHS)}; got {', '.join(row)}")
-    if not row.get("prompt") and not row.get("label"):
-        raise TaskError(f"{where}: wanted a prompt, or the label of what is pointed to")
     image = file.parent / row["image"]
-    places = "points" in row or "pixels" in row
-    size = open_picture(image).shape[1::-1] if places else None  # as it is shown: EXIF may turn it
-    return EvalExample(
-        id=str(number),
-        image=image,
-        prompt=row.get("prompt") or f"Point to the {str(row['label']).lower()}.",
-        answers=_answers(where, row["answer"]) if "answer" in row else (),
-        number=_count(where, row["count"]) if "count" in row else None,
-        points=_spots(where, row, size) if size else None,
-        size=size,
-    )
-
-
-def _spots(where: str, row: Mapping[str, Any], size: tuple[int, int]) -> tuple[Spot, ...]:
-    """The points in percent; pixels are counted from the centre of the first one."""
     try:
-        pairs = [(float(x), float(y)) for x, y in row.get("points", row.get("pixels"))]
-    except (TypeError, ValueError):
-        raise TaskError(f"{where}: points and pixels are lists of pairs: [[x, y], ...]") from None
-    limits: tuple[float, float] = (100, 100)
-    if "pixels" in row:
-        limits = size
-    if any(not (0 <= x <= limits[0] and 0 <= y <= limits[1]) for x, y in pairs):
-        raise TaskError(
-            f"{where}: a point lies outside of the picture: points are percent of it, pixels go "
-            f"up to {size[0]} x {size[1]}"
-        )
-    if "points" in row:
+        truth = _truth(row, image)
+        prompt = _prompt(row)
+    except ValueError as error:
+        raise TaskError(f"{where}: {error}") from error
+    return EvalExample(id=str(number), image=image, prompt=prompt, **truth)
+
+
+def _truth(row: dict[str, Any], image: Path) -> dict[str, Any]:
+    """The fields of an example that say what is true."""
+    given: list[str] = [name for name in ("points", "percent", "answer") if name in row]
+    given = given or [name for name in ("count",) if name in row]
+    if len(given) != 1:
+        raise ValueError(f"wanted one of points, percent, answer, count; got {', '.join(row)}")
+    if given == ["answer"]:
+        return {"answers": _answers(row["answer"])}
+    count = row.get("count")
+    if given == ["count"]:
+        if type(count) is not int or count < 0:
+            raise ValueError(f"count is a whole number from 0 on, got {count!r}")
+        return {"number": count}
+    if count is not None and type(count) is not bool:
+        raise ValueError(f"beside points count is true, to have them counted; got {count!r}")
+    size = open_picture(image).shape[1::-1]  # as it is shown: EXIF may turn it
+    points = _spots(row, size)
+    return {"points": points, "size": size, "number": len(points) if count else None}
+
+
+def _prompt(row: dict[str, Any]) -> str:
+    """What is asked: the prompt, or question, as training calls it; else about the label."""
+    asked, label = row.get("prompt") or row.get("question"), row.get("label")
+    if asked:
+        return str(asked)
+    if not label:
+        raise ValueError("wanted a prompt, or the label of what is pointed to or counted")
+    label = str(label).lower()
+    return f"How many {label} are there?" if row.get("count") else f"Point to the {label}."
+
+
+def _spots(row: dict[str, Any], size: tuple[int, int]) -> tuple[Spot, ...]:
+    """The points in percent."""
+    in_percent = "percent" in row
+    try:
+        pairs = [
+            (float(one["x"]), float(one["y"])) if isinstance(one, dict) else _pair(one)
+            for one in row["percent" if in_percent else "points"]
+        ]
+    except (KeyError, TypeError, ValueError):
+        raise ValueError('points are a list of [x, y] or of {"x": x, "y": y}') from None
+    width, height = (100, 100) if in_percent else size
+    for x, y in pairs:
+        if not (0 <= x <= width and 0 <= y <= height):
+            raise ValueError(
+                f"the point ({x:g}, {y:g}) lies outside of the picture of {size[0]} x {size[1]}: "
+                "points are pixels, and percent goes up to 100"
+            )
+    if in_percent:
         return tuple(pairs)
-    return tuple(((u + 0.5) / size[0] * 100, (v + 0.5) / size[1] * 100) for u, v in pairs)
+    return tuple(((u + 0.5) / width * 100, (v + 0.5) / height * 100) for u, v in pairs)
 
 
-def _answers(where: str, value: Any) -> tuple[str, ...]:
+def _pair(values: Any) -> Spot:
+    x, y = values
+    return float(x), float(y)
+
+
+def _answers(value: Any) -> tuple[str, ...]:
     answers = value if isinstance(value, list) else [value]
     if not answers or not all(isinstance(answer, str) and answer.strip() for answer in answers):
-        raise TaskError(f"{where}: answer is a text, or a list of texts that are right")
+        raise ValueError("answer is a text, or a list of texts that are right")
     return tuple(answers)
-
-
-def _count(where: str, value: Any) -> int:
-    if type(value) is not int or value < 0:
-        raise TaskError(f"{where}: count is a whole number from 0 on, got {value!r}")
-    return value

@@ -139,6 +139,8 @@ def _short(row: Row, pictures: Pictures, style: str, question: str, answers: Any
 def _listed(value: Any) -> list[Any]:
     """A list, also where it is written as the text of one."""
     if isinstance(value, str) and value.startswith("["):
-        parsed = ast.literal_eval(value)
-        return list(parsed)
+        try:
+            return list(ast.literal_eval(value))
+        except (SyntaxError, TypeError, ValueError):
+            return [value]  # an answer that begins with a bracket
     return value if isinstance(value, list) else [value]

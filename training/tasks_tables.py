@@ -78,7 +78,7 @@ class TableExamples:
         for index in self.indices:
             try:
                 example = self.read(self.table[index], self.pictures)
-            except (KeyError, TypeError, ValueError) as error:
+            except (LookupError, AttributeError, TypeError, ValueError) as error:
                 wanted = f"no column {error}" if isinstance(error, KeyError) else str(error)
                 raise TaskError(f"{self.where}, row {index}: {wanted}") from error
             if example is not None:
@@ -101,30 +101,21 @@ class Hub:
 
     def __call__(self, data: Path | None, n: int | None, seed: int) -> TableExamples:
         """See Task.examples."""
-        table = _undecoded(self._in(data) if data else self._published())
+        table = self._in(data) if data else self._published()
         indices = tuple(chosen(len(table), n, seed).tolist())
         return TableExamples(table, indices, self.read, Pictures(data), str(data or self.id))
 
-    def _in(self, folder: Path) -> Any:
-        """A copy: parquet files as the hub has them, or what `datasets` saved."""
-        import datasets
-
-        if (folder / "state.json").exists():
-            return datasets.load_from_disk(str(folder))
-        files = sorted(str(path) for path in folder.rglob("*.parquet") if self._is_split(path))
-        if not files:
+    def _in(self, folder: Path) -> Table:
+        table = local_table(folder, self.split)
+        if table is None:
             revision = f" --revision {self.revision}" if self.revision else ""
             raise TaskError(
                 f"{folder}: no {self.split}-*.parquet is in it. It should be a copy of {self.id}: "
                 f"hf download {self.id} --repo-type dataset{revision} --local-dir {folder}"
             )
-        return datasets.load_dataset("parquet", data_files=files, split="train")
+        return table
 
-    def _is_split(self, path: Path) -> bool:
-        """SPLIT-00000-of-00002.parquet, or SPLIT/0000.parquet as the hub converts."""
-        return path.stem.partition("-")[0] == self.split or path.parent.name == self.split
-
-    def _published(self) -> Any:
+    def _published(self) -> Table:
         import datasets
 
         try:
@@ -138,7 +129,7 @@ class Hub:
                 f"{self.id}: cannot be read from the hub: {error}. Without a network, name a "
                 "folder with a copy of it: --data DIR"
             ) from error
-        return datasets.concatenate_datasets(tables)
+        return _undecoded(datasets.concatenate_datasets(tables))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -164,6 +155,25 @@ class Files:
             raise TaskError(f"{data}: cannot be read: {error!r}. Wanted: {self.needs}") from error
         indices = tuple(chosen(len(rows), n, seed).tolist())
         return TableExamples(rows, indices, self.read, Pictures(data), str(data))
+
+
+def local_table(folder: Path, split: str) -> Any | None:
+    """A split in a copy of the hub's files, or what `datasets` saved; None where there is none.
+
+    Its files are SPLIT-00000-of-00002.parquet, or SPLIT/0000.parquet as the hub converts.
+    """
+    import datasets
+
+    if (folder / "state.json").exists():
+        return _undecoded(datasets.load_from_disk(str(folder)))
+    files = sorted(
+        str(path)
+        for path in folder.rglob("*.parquet")
+        if path.stem.partition("-")[0] == split or path.parent.name == split
+    )
+    if not files:
+        return None
+    return _undecoded(datasets.load_dataset("parquet", data_files=files, split="train"))
 
 
 def _undecoded(table: Any) -> Any:

@@ -53,7 +53,9 @@ def recordings(tmp_path_factory):
     lines = []
     for number, example in enumerate(SceneExamples(4, 7)):
         Image.fromarray(example.rgb()).save(folder / f"{number}.png")
-        truth = {"points": example.points} if example.number is None else {"count": example.number}
+        truth = (
+            {"percent": example.points} if example.number is None else {"count": example.number}
+        )
         lines.append({"image": f"{number}.png", "prompt": example.prompt, **truth})
     (folder / "data.jsonl").write_text("\n".join(map(json.dumps, lines)))
     return folder
@@ -164,8 +166,9 @@ def test_a_checkpoint_looks_as_closely_as_published_scores_do(tmp_path):
 
 def test_a_task_that_is_none_is_refused(molmo):
     status, _, err = molmo("eval", BUNDLE, "imagenet")
-    assert status == 1
+    assert status == 2
     assert "no task has that name" in err
+    assert "math_vista" in err
 
 
 def test_a_checkpoint_has_no_choice_of_backends(molmo):

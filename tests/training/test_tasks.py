@@ -10,7 +10,7 @@ from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 
 import numpy as np
 import pytest
-from tables import png, write_parquet, write_picture
+from published import png, write_parquet, write_picture
 
 pytest.importorskip("datasets", reason="needs datasets for the tables")
 
@@ -194,10 +194,12 @@ def test_a_row_becomes_a_question_that_right_and_wrong_answers_are_told_apart_by
 def test_diagrams_with_letters_of_their_own_list_options_without(tmp_path):
     official("ai2d", tmp_path)
     options = {"answerTexts": ["A", "C"], "correctAnswer": 1, "abcLabel": True}
+    write_picture(tmp_path / "abc_images" / "5.png", 9)
     file = tmp_path / "questions" / "5.png.json"
     file.write_text(json.dumps({"questions": {"Which?": options}}))
     example = only("ai2d", tmp_path)
     assert example.prompt == "ai2_diagram_no_letter: Which?\nA\nC\n"
+    assert example.rgb()[0, 0].tolist() == [9, 9, 9]
     assert TASKS["ai2d"].score("C", example) == {"accuracy": 1}
 
 
@@ -338,7 +340,7 @@ def test_a_folder_without_the_benchmark_says_how_to_get_it(tmp_path):
 
 def test_tasks_are_found_by_their_published_names_too():
     assert find_task("pixmo-points-eval") is TASKS["pixmo_points"]
-    with pytest.raises(TaskError, match="Tasks: scenes, pixmo_points"):
+    with pytest.raises(TaskError, match=r"or one of\n  scenes +simulated tables"):
         find_task("imagenet")
 
 

@@ -10,8 +10,8 @@ import pytest
 from molmo_model.pictures import PictureError
 from molmo_model.text import PromptError
 from molmo_training.evaluate import Outcome, evaluate
-from molmo_training.predictions import Predictions
-from molmo_training.tasks_example import EvalExample
+from molmo_training.predictions import Prediction, Predictions
+from molmo_training.tasks_example import EvalExample, TaskError
 from molmo_training.tasks_own import OwnExamples
 from molmo_training.tasks_scores import by_count
 
@@ -69,6 +69,22 @@ def test_questions_that_are_refused_count_as_wrong():
     )
     assert outcome.means == {"f1": 0}
     assert outcome.refused == ["too long"]
+
+
+def test_a_refused_question_is_asked_again():
+    kept = Predictions({})
+    kept.add(Prediction(id="0", prompt="How many? 0", text="", seconds=0, refusal="too long"))
+    outcome = evaluate(OwnExamples(EXAMPLES.examples[:1]), by_count, Counter(), kept)
+    assert outcome.refused == []
+
+
+def test_a_run_that_judges_nothing_is_an_error():
+    def broken() -> np.ndarray:
+        raise PictureError("gone")
+
+    examples = OwnExamples((replace(EXAMPLES.examples[0], image=broken),))
+    with pytest.raises(TaskError, match="of 1 examples none could be judged: gone"):
+        evaluate(examples, by_count, Counter(), Predictions({}))
 
 
 def test_progress_ends_at_the_end():
