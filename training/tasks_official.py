@@ -28,11 +28,12 @@ AI2D_NEEDS = (
     "questions/, images/, abc_images/ and ai2d_test_ids.csv (allenai.org/data/diagrams) of AI2D"
 )
 INFO_QA_NEEDS = (
-    "infographicsVQA_val_v1.0.json and the pictures in images/ (rrc.cvc.uab.es, after signing in)"
+    "infographicsVQA_val_v1.0_withQT.json and the pictures in infographicsvqa_images/ "
+    "(rrc.cvc.uab.es, after signing in)"
 )
 TALLY_QA_NEEDS = (
-    "test.json (github.com/manoja328/TallyQA_dataset) and the pictures in VG_100K/ and VG_100K_2/ "
-    "(visualgenome.org)"
+    "test.json (github.com/manoja328/TallyQA_dataset) and the pictures that it names, in "
+    "val2014/ (cocodataset.org), VG_100K/ and VG_100K_2/ (visualgenome.org)"
 )
 COUNTBENCH_NEEDS = (
     "countbench_paired_questions.json (github.com/google-research/big_vision) and a copy of "
@@ -124,13 +125,13 @@ def ai2d(row: Row, pictures: Pictures) -> EvalExample:
 
 def info_qa_rows(folder: Path) -> list[Row]:
     """Questions about infographics."""
-    return list(_json(folder / "infographicsVQA_val_v1.0.json")["data"])
+    return list(_json(folder / "infographicsVQA_val_v1.0_withQT.json")["data"])
 
 
 def info_qa(row: Row, pictures: Pictures) -> EvalExample:
     """A short answer that stands in the picture."""
     return EvalExample(
-        image=pictures.find(f"images/{row['image_local_name']}"),
+        image=pictures.find(f"infographicsvqa_images/{row['image_local_name']}"),
         prompt=styled(row["question"], "info_qa"),
         question=row["question"],
         answers=tuple(row["answers"]),

@@ -62,7 +62,7 @@ def recordings(tmp_path_factory):
 
 
 def test_a_robots_own_pictures_are_evaluated(molmo, recordings):
-    status, out, _ = molmo("eval", BUNDLE, recordings, "--json")
+    status, out, _ = molmo("eval", BUNDLE, recordings, "--backend", "onnxruntime", "--json")
     assert status == 0
     figures = json.loads(out)
     assert figures["f1"] > 0.8 and figures["count"] > 0.5  # scenes that it was trained for

@@ -121,7 +121,7 @@ def official(name, folder):
         },
         "ai2d": {"questions/5.png.json": {"questions": {"Which?": options}}},
         "info_qa": {
-            "infographicsVQA_val_v1.0.json": {
+            "infographicsVQA_val_v1.0_withQT.json": {
                 "data": [
                     {"question": "How many?", "image_local_name": "a.png", "answers": ["40%"]}
                 ]
@@ -140,7 +140,7 @@ def official(name, folder):
         "val2014/COCO_val2014_000000000009.jpg",
         "val2017/000000000009.jpg",
         "images/5.png",
-        "images/a.png",
+        "infographicsvqa_images/a.png",
         "VG_100K/1.png",
     ):
         write_picture(folder / picture)
