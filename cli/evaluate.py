@@ -77,7 +77,7 @@ def evaluate(
     if as_json:
         typer.echo(json.dumps(plain(found, examples, own, other)))
     else:
-        typer.echo(both(own, other) if other else table(own))
+        typer.echo(both(own, other, examples.n) if other else table(own, examples.n))
 
 
 def _run(

@@ -35,9 +35,10 @@ def plain(
     }
 
 
-def table(outcome: Outcome) -> str:
+def table(outcome: Outcome, n: int) -> str:
     """The figures of a run, one a line."""
-    lines = [COLUMNS, *_rows(outcome.figures), f"{outcome.seconds_per_example:.3f} s per example"]
+    timing = f"{'n':16} {n:8}  {outcome.seconds_per_example:.3f} s per question"
+    lines = [COLUMNS, *_rows(outcome.figures), timing]
     for what, reasons in (
         ("questions were refused and count as wrong", outcome.refused),
         ("pictures could not be had, their questions are left out", outcome.unseen),
@@ -47,10 +48,10 @@ def table(outcome: Outcome) -> str:
     return "\n".join(lines)
 
 
-def both(own: Outcome, other: Outcome) -> str:
+def both(own: Outcome, other: Outcome, n: int) -> str:
     """Two runs, and by how much the first is better, paired by examples."""
     difference = "\n".join(["model - other", *_rows(own.minus(other))])
-    return "\n\n".join([f"model\n{table(own)}", f"other\n{table(other)}", difference])
+    return "\n\n".join([f"model\n{table(own, n)}", f"other\n{table(other, n)}", difference])
 
 
 def _rows(figures: dict[str, Estimate]) -> list[str]:

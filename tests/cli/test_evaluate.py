@@ -38,10 +38,10 @@ def test_figures_are_also_printed_for_people(molmo, tmp_path):
     save_checkpoint(tmp_path)
     status, out, _ = molmo("eval", tmp_path, "scenes", "-n", 1)
     assert status == 0
-    assert {"within5", "inside", "count", "none"} <= {
+    assert {"within5", "inside", "count", "none", "n"} <= {
         line.split()[0] for line in out.splitlines() if line.split()
     }
-    assert "s per example" in out
+    assert "s per question" in out
 
 
 @pytest.fixture(scope="module")
