@@ -6,6 +6,8 @@ from __future__ import annotations
 EXTRAS = {
     "torch": "train",
     "huggingface_hub": "train",
+    "datasets": "train",
+    "scipy": "train",
     "onnxruntime": "cpu",
     "onnx": "export",
     "onnxscript": "export",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -27,12 +28,21 @@ class ModelError(ValueError):
     """What is named is no model."""
 
 
-def open_model(directory: Path) -> Predictor:
-    """A bundle on this machine's best backend, or a checkpoint in torch on the CPU."""
+def open_model(
+    directory: Path, backend: Backend | None = None, max_crops: int | None = None
+) -> Predictor:
+    """A bundle on this machine's best backend, or a checkpoint in torch on the CPU.
+
+    max_crops: see open_checkpoint; an engine is built for its own number
+    """
     if (directory / "manifest.json").exists():
-        return open_bundle(directory)
+        return open_bundle(directory, backend)
     if (directory / "config.json").exists():
-        return open_checkpoint(directory)
+        if backend:
+            raise ModelError(
+                f"{directory}: a checkpoint runs in torch; only bundles have backends"
+            )
+        return open_checkpoint(directory, max_crops)
     raise ModelError(
         f"{directory}: neither a bundle (manifest.json) nor a checkpoint (config.json)"
     )
@@ -45,14 +55,19 @@ def open_bundle(directory: Path | None, backend: Backend | None = None) -> Predi
     return load(directory or shipped_bundle(), (backend or Backend.auto).value)
 
 
-def open_checkpoint(directory: Path) -> Predictor:
-    """A checkpoint in torch: slow, exact, and nothing to export first."""
+def open_checkpoint(directory: Path, max_crops: int | None = None) -> Predictor:
+    """A checkpoint in torch: slow, exact, and nothing to export first.
+
+    max_crops: look as closely as this, if the model was trained on several crops at all
+    """
     from molmo_engine.predictor import Predictor
     from molmo_model.config import MolmoConfig
     from molmo_model.text import Prompter, load_tokenizer
     from molmo_model.torch_runtime import TorchRuntime
 
     config = MolmoConfig.from_json(directory / "config.json")
+    if max_crops and 1 < config.crops.max_crops < max_crops:
+        config = replace(config, crops=replace(config.crops, max_crops=max_crops))
     prompter = Prompter(load_tokenizer(directory), config)
     runtime = TorchRuntime.from_checkpoint(directory)
     return Predictor(runtime, prompter, config, model_id=directory.resolve().name)

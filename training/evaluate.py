@@ -1,117 +1,146 @@
-"""Measures how well a model points, counts and says that nothing is there, on unseen scenes.
+"""Asks a model the questions of a task and judges its answers; compares two models.
 
-Takes anything shaped like the engine's Predictor, so that torch and every engine are measured
-alike.
+Knows no benchmark (see tasks.py) and no model: asking is a function from a picture and a prompt to
+the text of the answer, so that torch and every engine are measured alike.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
 from typing import Protocol
 
-import numpy as np
-import numpy.typing as npt
+from molmo_model.pictures import PictureError, Rgb
+from molmo_model.text import PromptError
+from molmo_training.intervals import Estimate, paired, share
+from molmo_training.predictions import Prediction, Predictions
+from molmo_training.tasks_example import EvalExample, Examples, Score, Scores, TaskError
+from molmo_training.tasks_scenes import SceneExamples, score_scene
 
-from molmo_sim.questions import NOTHING, Kind, Question, object_mask, questions_about
-from molmo_sim.render import Frame, open_renderer
-from molmo_sim.scene import Scene, sample_scene
-
-EVALUATION = 2  # first word of the seeds of evaluation scenes; training uses another
-NEAR = 0.05  # of the picture's width
+Ask = Callable[[Rgb, str], str]
+Progress = Callable[[int], None]
 
 
-class FoundPoint(Protocol):
-    """A point of an answer."""
+@dataclass
+class Outcome:
+    """What came out of a run.
+
+    scores:  figures of every example that was judged, by its id
+    seconds: of every answer
+    refused: questions that the model could not take (too long for its engine); they score 0
+    unseen:  pictures that could not be had, and why; they are not judged
+    """
+
+    scores: dict[str, Scores] = field(default_factory=dict)
+    seconds: list[float] = field(default_factory=list)
+    refused: list[str] = field(default_factory=list)
+    unseen: list[str] = field(default_factory=list)
 
     @property
-    def pixel(self) -> tuple[float, float]: ...
+    def figures(self) -> dict[str, Estimate]:
+        """The mean of every figure over the examples that have it."""
+        return {name: share(values) for name, values in _columns(self.scores.values()).items()}
+
+    @property
+    def means(self) -> dict[str, float]:
+        """The same as plain numbers."""
+        return {name: round(estimate.mean, 4) for name, estimate in self.figures.items()}
+
+    @property
+    def seconds_per_example(self) -> float:
+        """The mean time of an answer."""
+        return sum(self.seconds) / len(self.seconds) if self.seconds else 0.0
+
+    def minus(self, other: Outcome) -> dict[str, Estimate]:
+        """How much more this one scores than another, over the examples that both answered."""
+        pairs = [
+            {name: value - other.scores[key][name] for name, value in scores.items()}
+            for key, scores in self.scores.items()
+            if key in other.scores
+        ]
+        return {name: paired(values) for name, values in _columns(pairs).items()}
 
 
-class SceneAnswer(Protocol):
+def evaluate(
+    examples: Examples,
+    score: Score,
+    ask: Ask | None,
+    predictions: Predictions,
+    progress: Progress = lambda done: None,
+) -> Outcome:
+    """Asks what has not been asked yet, and judges every answer.
+
+    ask: None judges what is there already and leaves out the rest
+    raises: TaskError if nothing could be judged
+    """
+    outcome = Outcome()
+    for done, example in enumerate(examples, 1):
+        answer = predictions.find(example.id, example.prompt)
+        if ask and (answer is None or answer.refusal):  # another capacity may take it now
+            try:
+                answer = _asked(example, ask)
+            except PictureError as error:
+                outcome.unseen.append(str(error))
+            else:
+                predictions.add(answer)
+        if answer:
+            scores = score(answer.text, example)
+            if answer.refusal:
+                outcome.refused.append(answer.refusal)
+                scores = dict.fromkeys(scores, 0.0)
+            outcome.scores[example.id] = scores
+            outcome.seconds.append(answer.seconds)
+        progress(done)
+    progress(len(examples))
+    if not outcome.scores:
+        reason = outcome.unseen[0] if outcome.unseen else "none of them has been answered"
+        raise TaskError(f"of {examples.n} examples none could be judged: {reason}")
+    return outcome
+
+
+class Answered(Protocol):
     """What is read of an answer."""
 
     @property
     def text(self) -> str: ...
 
-    @property
-    def found(self) -> Sequence[FoundPoint]: ...
-
 
 class Asker(Protocol):
     """The part of a Predictor that evaluation needs."""
 
-    def ask(self, rgb: npt.NDArray[np.uint8], prompt: str) -> SceneAnswer: ...
+    def ask(self, rgb: Rgb, prompt: str) -> Answered: ...
 
 
-def evaluate_scenes(
-    predictor: Asker, n: int, seed: int, progress: Callable[[int], None] = lambda done: None
-) -> dict[str, float | int]:
-    """Asks three questions about each of n scenes: one object, one count, one absent thing.
+def evaluate_scenes(predictor: Asker, n: int, seed: int) -> dict[str, float | int]:
+    """The plain figures of n unseen scenes, and n; see tasks_scenes.score_scene."""
 
-    returns: shares of points within 5 % of the picture's width of the object's visible centre
-    (within5) and on the object (inside), of right counts (count) and of "There are none." about
-    what is absent (none); and n. A share of nothing (no scene had such an object) is left out.
-    """
-    if n < 1:
-        raise ValueError(f"evaluation needs at least one scene, {n} were asked for")
-    scores: dict[str, list[bool]] = {"within5": [], "inside": [], "count": [], "none": []}
-    renderer = open_renderer()
+    def ask(rgb: Rgb, prompt: str) -> str:
+        return predictor.ask(rgb, prompt).text
+
+    outcome = evaluate(SceneExamples(n, seed), score_scene, ask, Predictions({}))
+    return {**outcome.means, "n": n}
+
+
+def _asked(example: EvalExample, ask: Ask) -> Prediction:
+    rgb = example.rgb()
+    started_s, text, refusal = time.perf_counter(), "", ""
     try:
-        for index in range(n):
-            key = (EVALUATION, seed, index)
-            scene = sample_scene(key)
-            frame = renderer.render(scene)
-            questions = questions_about(scene, frame, np.random.default_rng(key))
-            for name, right in _score(predictor, scene, frame, questions):
-                scores[name].append(right)
-            progress(index + 1)
-    finally:
-        renderer.close()
-    shares = {name: round(float(np.mean(hits)), 4) for name, hits in scores.items() if hits}
-    return {**shares, "n": n}
-
-
-def counted(text: str, points: int) -> int:
-    """The number that a counting answer states; without one, how many points it has."""
-    if text == NOTHING:
-        return 0
-    stated = re.search(r"total of (\d+)", text)
-    return int(stated[1]) if stated else points
-
-
-def _score(
-    predictor: Asker, scene: Scene, frame: Frame, questions: list[Question]
-) -> list[tuple[str, bool]]:
-    scores: list[tuple[str, bool]] = []
-    single = [q for q in questions if q.kind == "point" and len(q.points) == 1]
-    if single:
-        answer = predictor.ask(frame.rgb, single[0].prompt)
-        pixel = answer.found[0].pixel if answer.found else None
-        scores.append(("within5", pixel is not None and _is_near(pixel, single[0], frame)))
-        scores.append(("inside", pixel is not None and _is_inside(pixel, single[0], scene, frame)))
-    counts = [q for q in questions if q.kind == "count" and q.count > 0]
-    answer = predictor.ask(frame.rgb, counts[0].prompt)
-    scores.append(("count", counted(answer.text, len(answer.found)) == counts[0].count))
-    absent = next(q for q in questions if q.kind == "point" and not q.points)
-    scores.append(("none", predictor.ask(frame.rgb, absent.prompt).text == NOTHING))
-    return scores
-
-
-def _is_near(pixel: tuple[float, float], question: Question, frame: Frame) -> bool:
-    height, width = frame.rgb.shape[:2]
-    x, y = question.points[0]
-    centre = (x / 100 * width - 0.5, y / 100 * height - 0.5)
-    return float(np.hypot(pixel[0] - centre[0], pixel[1] - centre[1])) <= NEAR * width
-
-
-def _is_inside(pixel: tuple[float, float], question: Question, scene: Scene, frame: Frame) -> bool:
-    """Whether the pixel shows the object that the question named."""
-    height, width = frame.rgb.shape[:2]
-    u, v = (
-        min(max(round(at), 0), end - 1) for at, end in zip(pixel, (width, height), strict=True)
+        text = ask(rgb, example.prompt)
+    except PromptError as error:
+        refusal = str(error)
+    return Prediction(
+        id=example.id,
+        prompt=example.prompt,
+        text=text,
+        seconds=round(time.perf_counter() - started_s, 4),
+        refusal=refusal,
     )
-    kind = Kind.of_label(question.label)
-    assert kind is not None, question.label
-    named = [i for i, thing in enumerate(scene.objects) if kind.fits(thing)]
-    return any(bool(object_mask(frame, index)[v, u]) for index in named)
+
+
+def _columns(rows: Iterable[Scores]) -> dict[str, list[float]]:
+    columns: dict[str, list[float]] = {}
+    for row in rows:
+        for name, value in row.items():
+            columns.setdefault(name, []).append(value)
+    return columns
