@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 WINDOW_S = 3.0  # that rates and gaps are about
 RECENT = 128  # messages remembered: the window of a camera at 40 Hz
+PAIRS = 30  # of image and depth that the offset is the median of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,9 +105,7 @@ class Statistics:
         return [time_s for time_s, _ in tuple(self._recent) if time_s >= start_s]
 
 
-def offset_ms(
-    images_ns: npt.NDArray[np.int64], depths_ns: npt.NDArray[np.int64], count: int = 30
-) -> float:
+def offset_ms(images_ns: npt.NDArray[np.int64], depths_ns: npt.NDArray[np.int64]) -> float:
     """How much later depth is stamped than the image nearest to it: the median of the last ones.
 
     Where one of the two comes more often, most of its messages have no partner: the rarer leads.
@@ -114,10 +113,13 @@ def offset_ms(
     if not (images_ns.size and depths_ns.size):
         return math.nan
     start_ns = max(images_ns.min(), depths_ns.min())
-    rarer, other, sign = images_ns, depths_ns, 1
-    if (depths_ns >= start_ns).sum() < (images_ns >= start_ns).sum():
-        rarer, other, sign = depths_ns, images_ns, -1
-    rarer = rarer[-count:]
-    apart_ns = other[None, :] - rarer[:, None]
-    nearest = np.abs(apart_ns).argmin(axis=1)
-    return float(sign * np.median(apart_ns[np.arange(rarer.size), nearest]) * 1e-6)
+    end_ns = min(images_ns.max(), depths_ns.max())
+    images, depths = (t[(t >= start_ns) & (t <= end_ns)] for t in (images_ns, depths_ns))
+    rarer, other, sign = (
+        (images, depths_ns, 1) if len(images) <= len(depths) else (depths, images_ns, -1)
+    )
+    if not rarer.size:
+        return math.nan
+    apart_ns = other[None, :] - rarer[-PAIRS:, None]
+    nearest_ns = np.take_along_axis(apart_ns, np.abs(apart_ns).argmin(axis=1)[:, None], axis=1)
+    return float(sign * np.median(nearest_ns) * 1e-6)
