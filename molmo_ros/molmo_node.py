@@ -29,6 +29,7 @@ from molmo_ros.desk import Desk
 from molmo_ros.ending import Ending
 from molmo_ros.frames import View
 from molmo_ros.goals import Calls, Goals, Prompts, Request, problem
+from molmo_ros.heap import keep_freed_pictures
 from molmo_ros.inputs import Inputs
 from molmo_ros.lifecycle import SafeLifecycleNode
 from molmo_ros.msg import Answer
@@ -192,6 +193,7 @@ def open_predictor(settings: Parameters) -> Predictor:
 
 def main(args: list[str] | None = None) -> int:
     """Runs the node until SIGINT or SIGTERM; 1 when its parameters are wrong."""
+    keep_freed_pictures()
     signalled = start(args)
     try:
         serve_until(signalled, MolmoNode())
