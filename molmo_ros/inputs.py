@@ -59,13 +59,19 @@ class Inputs:
         return partial(self._unhook, hook)
 
     def open(self, settings: Parameters) -> None:
-        """Starts listening; what was seen before is forgotten."""
-        listener = Listener(self._node)
-        for camera in self._cameras.values():
-            for stream in camera.open(settings):
-                listener.subscribe(stream)
-        listener.start()
-        self._listener = listener
+        """Starts listening; what was seen before is forgotten.
+
+        Raises what rclpy raises at qos_overrides that make no sense.
+        """
+        self._listener = Listener(self._node)
+        try:
+            for camera in self._cameras.values():
+                for stream in camera.open(settings):
+                    self._listener.subscribe(stream)
+        except Exception:
+            self.close()
+            raise
+        self._listener.start()
 
     def close(self) -> None:
         """Stops listening."""

@@ -62,7 +62,8 @@ class Listener:
 
     def stop(self) -> None:
         self._executor.shutdown()
-        self._thread.join()
+        if self._thread.ident is not None:  # it was started
+            self._thread.join()
         self._node.destroy_node()
 
     def _complain(self, stream: Stream) -> None:

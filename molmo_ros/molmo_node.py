@@ -86,7 +86,11 @@ class MolmoNode(SafeLifecycleNode):
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
         if self._is_closing:  # a signal came while autostart was loading
             return FAILURE
-        self._inputs.open(self._settings())
+        try:
+            self._inputs.open(self._settings())
+        except Exception as error:  # rclpy has many for qos_overrides that make no sense
+            self.get_logger().error(f"cannot activate: {error or type(error).__name__}")
+            return FAILURE
         self._desk.open(self._predictor)
         self._is_active = True
         self._standing.start()

@@ -76,6 +76,16 @@ def test_overrides_of_the_quality_of_service_hold(robot, logs):
         robot.until(lambda: "but image_qos asks for reliable" in process.log, "a line in the log")
 
 
+def test_an_override_that_makes_no_sense_is_named_and_the_node_lives_on(robot, logs):
+    override = "qos_overrides./depth.subscription.reliability:=superb"
+    with NodeProcess(logs / "superb.log", "-p", override, bundle=BUNDLE) as process:
+        assert robot.transition("configure")
+        assert not robot.transition("activate")
+        assert robot.state() == "inactive"
+        assert "cannot activate: Unexpected QoS override" in process.log
+        assert process.stop() == 0, process.log
+
+
 def test_images_without_a_stamp_are_refused_until_any_age_will_do(robot, logs, scene):
     shot, prompt, _ = scene
     parameters = {"bundle": BUNDLE, "autostart": True, "slop_s": 1.0}
