@@ -52,7 +52,7 @@ class Stream:
             for publisher in node.get_publishers_info_by_topic(self.topic)
         ]
         told = "; ".join(filter(None, found))
-        return f"nothing comes on {self.topic}: {told}" if told else ""
+        return f"not heard on {self.topic}: {told}" if told else ""
 
     def report(self, node: Node, now_s: float, dropped: int) -> StreamReport:
         """now_s: by the clock of the stamps."""
@@ -106,9 +106,9 @@ class CameraStreams:
 
     def report(self) -> CameraReport | None:
         """How all is doing; None while closed."""
-        if not self._streams:
-            return None
         streams, mailbox, now_s = self._streams, self._mailbox, self._clock_s()
+        if not streams:
+            return None
         piles = {
             "image": mailbox.images,
             "depth": mailbox.depths,

@@ -59,7 +59,7 @@ def test_a_publisher_that_cannot_be_heard_is_named(robot, logs):
     parameters = {"bundle": BUNDLE, "autostart": True, "image_qos": "default"}
     with NodeProcess(logs / "mute.log", **parameters) as process:
         said = (
-            f"nothing comes on /image: /{robot.node.get_name()} publishes best effort, but "
+            f"not heard on /image: /{robot.node.get_name()} publishes best effort, but "
             "image_qos asks for reliable: set image_qos to sensor_data"
         )
         robot.until(lambda: said in process.log, "a line in the log")
@@ -92,10 +92,10 @@ def test_images_without_a_stamp_are_refused_until_any_age_will_do(robot, logs, s
     with NodeProcess(logs / "unstamped.log", **parameters) as process:
         robot.wait_until_active()
         robot.film(shot, stamped=False)
+        robot.until(lambda: "the images on /image carry no stamp" in process.log, "a warning")
         answer = robot.ask(prompt)
         assert answer.status == Answer.STALE_FRAME
         assert "the images carry no stamp" in answer.message
-        robot.until(lambda: "the images on /image carry no stamp" in process.log, "a warning")
         assert robot.set_parameter("max_frame_age_s", 0.0)
         answer = robot.ask(prompt)
         assert answer.status == Answer.OK

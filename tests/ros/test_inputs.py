@@ -101,7 +101,7 @@ def test_a_publisher_of_another_type_is_named(listening):
     topic = inputs.report().image.topic
     other = rclpy.create_node("other", context=context)
     other.create_publisher(CameraInfo, topic, 1)
-    wanted = f"nothing comes on {topic}: /other publishes sensor_msgs/msg/CameraInfo, wanted"
+    wanted = f"not heard on {topic}: /other publishes sensor_msgs/msg/CameraInfo, wanted"
     robot.until(lambda: wanted in inputs.report().image.complaint, "a complaint")
     other.destroy_node()
     rclpy.shutdown(context=context)
