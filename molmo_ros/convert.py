@@ -2,78 +2,24 @@
 
 Reads and fills any object with the fields of sensor_msgs/Image or CompressedImage. Never reads
 past the message's buffer, and never guesses: what it does not know it refuses with a sentence.
-It knows nothing of cameras, and depth here is only a picture of metres.
+It knows nothing of cameras, and depth here is only a picture of metres. The encodings are in
+encodings.py, JPEG and compressedDepth in compressed.py.
 """
 
 from __future__ import annotations
 
 import array
 import sys
-from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 
+from molmo_ros import bridge, compressed
+from molmo_ros.encodings import COLOUR, DEPTH, ConvertError, Layout, Pixels
+
 Rgb = npt.NDArray[np.uint8]
 Depth = npt.NDArray[np.float32]
-Pixels = npt.NDArray[Any]
-
-
-class ConvertError(ValueError):
-    """A message that holds no picture we can read."""
-
-
-@dataclass(frozen=True)
-class Layout:
-    """How an encoding lies in the buffer, and the way from there to what we use.
-
-    convert: (H, W, channels) of dtype, any strides -> RGB, or metres
-    """
-
-    dtype: str
-    channels: int
-    convert: Callable[[Pixels], Pixels]
-
-
-def _colours(code: int) -> Callable[[Pixels], Pixels]:
-    return lambda pixels: cv2.cvtColor(np.ascontiguousarray(pixels), code)
-
-
-def _high_bytes(pixels: Pixels) -> Pixels:
-    grey = (pixels[:, :, 0] >> 8).astype(np.uint8)
-    return cv2.cvtColor(grey, cv2.COLOR_GRAY2RGB)
-
-
-def _millimetres(pixels: Pixels) -> Pixels:
-    depth_m = pixels[:, :, 0].astype(np.float32)
-    depth_m *= np.float32(1e-3)
-    depth_m[depth_m == 0] = np.nan
-    return depth_m
-
-
-def _metres(pixels: Pixels) -> Pixels:
-    depth_m = pixels[:, :, 0].astype(np.float32)  # a copy: the message stays as it came
-    with np.errstate(invalid="ignore"):  # some drivers send signalling NaNs
-        depth_m[~(np.isfinite(depth_m) & (depth_m > 0))] = np.nan
-    return depth_m
-
-
-COLOUR = {
-    "rgb8": Layout("u1", 3, lambda pixels: pixels),
-    "bgr8": Layout("u1", 3, _colours(cv2.COLOR_BGR2RGB)),
-    "rgba8": Layout("u1", 4, _colours(cv2.COLOR_RGBA2RGB)),
-    "bgra8": Layout("u1", 4, _colours(cv2.COLOR_BGRA2RGB)),
-    "mono8": Layout("u1", 1, _colours(cv2.COLOR_GRAY2RGB)),
-    "8UC3": Layout("u1", 3, _colours(cv2.COLOR_BGR2RGB)),  # as cv_bridge: OpenCV's own order
-    "mono16": Layout("u2", 1, _high_bytes),
-}
-DEPTH = {
-    "16UC1": Layout("u2", 1, _millimetres),  # REP-118: the encoding decides the unit
-    "32FC1": Layout("f4", 1, _metres),
-}
 
 
 def to_rgb(msg: Any) -> Rgb:
@@ -82,18 +28,30 @@ def to_rgb(msg: Any) -> Rgb:
     A packed rgb8 image is a view into the message: treat the result as read-only.
     """
     if hasattr(msg, "format"):
-        return _decode(msg)
-    return _convert(msg, COLOUR, "image")
+        return compressed.to_rgb(msg)
+    if msg.encoding in COLOUR:
+        return _convert(msg, COLOUR[msg.encoding], "image")
+    if msg.encoding in DEPTH or not bridge.is_installed():
+        raise ConvertError(
+            f"the image came as '{msg.encoding}': supported are {_names(COLOUR)}"
+            ", and others where cv_bridge is installed. Remap to a topic with one of these"
+        )
+    return bridge.to_rgb(msg)
 
 
 def to_depth_m(msg: Any) -> Depth:
-    """The depth of an Image: (H, W) float32 metres along the optical z axis, NaN where unknown."""
+    """The depth of an Image, or of a CompressedImage from compressedDepth.
+
+    returns: (H, W) float32 metres along the optical z axis, NaN where unknown
+    """
     if hasattr(msg, "format"):
+        return compressed.to_depth_m(msg)
+    if msg.encoding not in DEPTH:
         raise ConvertError(
-            f"depth came as a CompressedImage of format '{msg.format}': "
-            f"wanted an Image in {_names(DEPTH)}. Remap depth to the raw topic"
+            f"the depth image came as '{msg.encoding}': supported are {_names(DEPTH)}. "
+            "Remap to a topic with one of these"
         )
-    return _convert(msg, DEPTH, "depth image")
+    return _convert(msg, DEPTH[msg.encoding], "depth image")
 
 
 def fill_image(msg: Any, rgb: Rgb, encoding: str = "rgb8") -> None:
@@ -115,52 +73,30 @@ def fill_depth(msg: Any, depth_m: Depth, encoding: str = "32FC1") -> None:
         raise ConvertError(f"cannot write '{encoding}': supported are {_names(DEPTH)}")
 
 
-def _convert(msg: Any, table: dict[str, Layout], what: str) -> Pixels:
-    layout = table.get(msg.encoding)
-    if layout is None:
-        raise ConvertError(
-            f"the {what} came as '{msg.encoding}': supported are {_names(table)}. "
-            "Remap to a topic with one of these"
-        )
+def _convert(msg: Any, layout: Layout, what: str) -> Pixels:
+    layout.require_size(int(msg.height), int(msg.width), what)
     return layout.convert(_pixels(msg, layout, what))
 
 
 def _pixels(msg: Any, layout: Layout, what: str) -> Pixels:
-    """A view of the message's buffer without the padding of its rows: (H, W, channels)."""
-    height, width, step = int(msg.height), int(msg.width), int(msg.step)
+    """A view of the message's buffer without the padding of its rows: (rows, width, channels)."""
+    rows, width, step = int(msg.height) * layout.halves // 2, int(msg.width), int(msg.step)
     dtype = np.dtype(layout.dtype).newbyteorder(">" if msg.is_bigendian else "<")
     row = width * layout.channels * dtype.itemsize
-    if height <= 0 or width <= 0:
-        raise ConvertError(f"the {what} is {width}x{height} pixels: it holds no picture")
     if step < row:
         raise ConvertError(
             f"the {what} says {step} bytes a row (step), but {width} pixels of "
             f"'{msg.encoding}' take {row}: its driver fills the message wrongly"
         )
     data = np.frombuffer(msg.data, np.uint8) if len(msg.data) else np.zeros(0, np.uint8)
-    if data.size < step * height:
+    if data.size < step * rows:
         raise ConvertError(
-            f"the {what} holds {data.size} bytes, but {height} rows of {step} bytes are "
-            f"{step * height}: it was cut off on the way, or its driver fills it wrongly"
+            f"the {what} holds {data.size} bytes, but {rows} rows of {step} bytes are "
+            f"{step * rows}: it was cut off on the way, or its driver fills it wrongly"
         )
     strides = (step, layout.channels * dtype.itemsize, dtype.itemsize)
-    view: Pixels = np.ndarray((height, width, layout.channels), dtype, data, strides=strides)
+    view: Pixels = np.ndarray((rows, width, layout.channels), dtype, data, strides=strides)
     return view
-
-
-def _decode(msg: Any) -> Rgb:
-    """JPEG or PNG to RGB; the pixels stay where the camera saw them (no EXIF turning)."""
-    flags = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
-    try:
-        bgr = cv2.imdecode(np.frombuffer(msg.data, np.uint8), flags) if len(msg.data) else None
-    except cv2.error:  # OpenCV's own limits on size; what it says names its source lines
-        bgr = None
-    if bgr is None:
-        raise ConvertError(
-            f"the compressed image ({len(msg.data)} bytes, format '{msg.format}') cannot be "
-            "decoded: wanted a whole JPEG or PNG"
-        )
-    return np.asarray(cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB), np.uint8)
 
 
 def _fill(msg: Any, pixels: Pixels, encoding: str) -> None:

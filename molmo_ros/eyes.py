@@ -5,6 +5,7 @@ Waits a little when there is none. Knows no topics; time comes from the clock it
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from time import monotonic
@@ -29,16 +30,24 @@ class Eyes:
     """Where frames come from."""
 
     def __init__(
-        self, mailbox: Mailbox, needs: Callable[[], Needs], clock_s: Callable[[], float]
+        self,
+        mailbox: Mailbox,
+        needs: Callable[[], Needs],
+        clock_s: Callable[[], float],
+        obstacle: Callable[[], str] = str,
     ) -> None:
-        """clock_s: the clock of the stamps, which need not be the wall's."""
+        """clock_s: the clock of the stamps, which need not be the wall's.
+
+        obstacle: what is known to keep images away; empty when nothing is
+        """
         self._mailbox = mailbox
         self._needs = needs
         self._clock_s = clock_s
+        self._obstacle = obstacle
 
     def age_s(self, frame: Frame) -> float:
-        """How long ago the image was taken."""
-        return self._clock_s() - frame.stamp_s
+        """How long ago the image was taken; NaN when it carries no stamp."""
+        return self._clock_s() - frame.stamp_s if frame.stamp_s else math.nan
 
     def look(self, parameters: Parameters, check: Callable[[], None]) -> Frame:
         """The newest fresh frame, without depth only if none comes within frame_wait_s.
@@ -62,11 +71,10 @@ class Eyes:
         """A frame without what it needs, if it is fresh at least."""
         frame = self._mailbox.newest(parameters.slop_s)
         if frame is None:
-            raise Ended(
-                Ending.NO_FRAME,
-                "no image has arrived: remap `image`, check image_transport and that the camera "
-                "runs (ros2 topic hz)",
+            advice = self._obstacle() or (
+                "remap `image`, check image_transport and that the camera runs (ros2 topic hz)"
             )
+            raise Ended(Ending.NO_FRAME, f"no image has arrived: {advice}")
         if not self._is_fresh(frame, parameters.max_frame_age_s):
             raise Ended(Ending.STALE_FRAME, self._complaint(frame, parameters.max_frame_age_s))
         return frame
@@ -79,7 +87,7 @@ class Eyes:
         if frame.stamp_s == 0:
             return (
                 "the images carry no stamp: let the camera driver set header.stamp, or set "
-                "max_frame_age_s to 0"
+                "max_frame_age_s to 0 to take them as they arrive"
             )
         return (
             f"the newest image is {self.age_s(frame):.2f} s old, max_frame_age_s is "

@@ -26,9 +26,9 @@ class Frame:
     """Messages that belong together.
 
     image:       sensor_msgs Image or CompressedImage
-    stamp_s:     stamp of the image, seconds
-    depth:       sensor_msgs Image within the slop of `stamp_s`, or None
-    camera_info: the newest sensor_msgs CameraInfo, or None
+    stamp_s:     stamp of the image, seconds; 0 when it carries none
+    depth:       sensor_msgs Image or CompressedImage within the slop of the image, or None
+    camera_info: the sensor_msgs CameraInfo nearest to the image, or None
     """
 
     image: Any

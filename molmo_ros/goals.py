@@ -127,14 +127,18 @@ class Prompts:
         self._on_prompt()
 
 
-def problem(request: Request) -> str:
-    """What is wrong with the fields of a request, empty when nothing is."""
+def problem(request: Request, cameras: tuple[str, ...]) -> str:
+    """What is wrong with the fields of a request, empty when nothing is.
+
+    cameras: whose images can be asked about; one empty name for a single camera
+    """
     if not (math.isfinite(request.timeout_s) and request.timeout_s >= 0):
         return f"timeout_s is {request.timeout_s}, wanted 0 (the default) or seconds above 0"
     if request.mode not in set(Mode):
         return f"mode is {request.mode}, wanted one of Answer.MODE_*: 0 to {max(Mode)}"
-    if request.camera:
-        return f"there is no camera '{request.camera}': this node has a single one, leave it empty"
+    if request.camera and request.camera not in cameras:
+        known = f"there are {', '.join(cameras)}" if any(cameras) else "there is a single one"
+        return f"there is no camera '{request.camera}': {known}; empty means the first"
     return ""
 
 

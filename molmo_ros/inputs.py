@@ -1,51 +1,76 @@
-"""Subscribes to the camera and drops what comes into the mailbox; nothing is looked at here.
-
-The subscriptions have a node, an executor and a thread of their own, for two reasons. Images wake
-this small executor only: the node's large one, with all its services, costs three times as much
-per message. And rclpy dies when a subscription is destroyed under a spinning executor: here
-nothing spins any more by then.
-"""
+"""The cameras of the node: whose frames can be asked about, and who else is told of images."""
 
 from __future__ import annotations
 
-from threading import Thread
+from collections.abc import Callable
+from functools import partial
+from threading import Lock
 from typing import Any
 
-from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
-from rclpy.qos import HistoryPolicy, QoSProfile, ReliabilityPolicy
-from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
-from molmo_ros.eyes import Needs
-from molmo_ros.mailbox import Mailbox
+from molmo_ros.eyes import Eyes
+from molmo_ros.listener import Listener
+from molmo_ros.parameters import Parameters
+from molmo_ros.statistics import CameraReport
+from molmo_ros.streams import CameraStreams
 
-# Best effort also hears reliable publishers; depth 1 because only the newest frame counts.
-SENSOR = QoSProfile(
-    reliability=ReliabilityPolicy.BEST_EFFORT, history=HistoryPolicy.KEEP_LAST, depth=1
-)
+Hook = Callable[[str, int, Any], None]
 
 
 class Inputs:
-    """The subscriptions of one camera; they exist only between open and close."""
+    """All cameras; their subscriptions exist only between open and close."""
 
-    def __init__(self, node: Node, mailbox: Mailbox) -> None:
-        """node: whose namespace and remappings hold for the topics."""
+    def __init__(self, node: Node, cameras: tuple[str, ...], clock_s: Callable[[], float]) -> None:
+        """cameras: their names; none for a single one. clock_s: the clock of the stamps."""
         self._node = node
-        self._mailbox = mailbox
+        self._hooks: tuple[Hook, ...] = ()
+        self._hooking = Lock()
         self._listener: Listener | None = None
+        self._cameras = {
+            name: CameraStreams(node, name, clock_s, partial(self._tell, name))
+            for name in cameras or ("",)
+        }
 
-    def open(self, image_transport: str) -> None:
-        """Starts listening; what was seen before is forgotten."""
-        self._mailbox.clear()
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Of the cameras, the first being the one that is meant without a name.
+
+        A single camera that the parameter `cameras` does not name is called "".
+        """
+        return tuple(self._cameras)
+
+    def eyes(self, name: str = "") -> Eyes:
+        """Where the frames of a camera come from; of the first when no name is given."""
+        return self._cameras[name or self.names[0]].eyes
+
+    def report(self, name: str = "") -> CameraReport | None:
+        """How the topics of a camera are doing; None while nothing listens."""
+        return self._cameras[name or self.names[0]].report()
+
+    def on_image(self, hook: Hook) -> Callable[[], None]:
+        """Lets a function be called with (camera, stamp in nanoseconds, message) of each image.
+
+        It is called in the thread that listens, after the mailbox has the image, and holds up
+        all images while it runs. Returns what ends that; both may be called from any thread.
+        """
+        with self._hooking:
+            self._hooks = (*self._hooks, hook)
+        return partial(self._unhook, hook)
+
+    def open(self, settings: Parameters) -> None:
+        """Starts listening; what was seen before is forgotten.
+
+        Raises what rclpy raises at qos_overrides that make no sense.
+        """
         self._listener = Listener(self._node)
-        if image_transport == "compressed":
-            # Beside the remapped image, where image_transport publishes it.
-            topic = self._node.resolve_topic_name("image") + "/compressed"
-            self._listener.subscribe(CompressedImage, topic, self._on_image)
-        else:
-            self._listener.subscribe(Image, "image", self._on_image)
-        self._listener.subscribe(Image, "depth", self._on_depth)
-        self._listener.subscribe(CameraInfo, "camera_info", self._mailbox.put_camera_info)
+        try:
+            for camera in self._cameras.values():
+                for stream in camera.open(settings):
+                    self._listener.subscribe(stream)
+        except Exception:
+            self.close()
+            raise
         self._listener.start()
 
     def close(self) -> None:
@@ -53,50 +78,19 @@ class Inputs:
         if self._listener is not None:
             self._listener.stop()
             self._listener = None
+        for camera in self._cameras.values():
+            camera.close()
 
-    def needs(self) -> Needs:
-        """What is worth waiting for: that which somebody publishes."""
-        return Needs(
-            depth=self._is_published("depth"), camera_info=self._is_published("camera_info")
-        )
+    def _unhook(self, hook: Hook) -> None:
+        with self._hooking:
+            self._hooks = tuple(other for other in self._hooks if other is not hook)
 
-    def _is_published(self, topic: str) -> bool:
-        return self._node.count_publishers(self._node.resolve_topic_name(topic)) > 0
-
-    def _on_image(self, message: Image | CompressedImage) -> None:
-        self._mailbox.put_image(_stamp_ns(message), message)
-
-    def _on_depth(self, message: Image) -> None:
-        self._mailbox.put_depth(_stamp_ns(message), message)
-
-
-class Listener:
-    """A few subscriptions that are served by a thread of their own, until it is stopped."""
-
-    def __init__(self, node: Node) -> None:
-        name = f"{node.get_name()}_inputs"
-        self._node = Node(
-            name,
-            namespace=node.get_namespace(),
-            cli_args=["--ros-args", "-r", f"__node:={name}"],  # a renamed node renames this one
-            start_parameter_services=False,
-        )
-        self._executor = SingleThreadedExecutor()
-        self._executor.add_node(self._node)
-        self._thread = Thread(target=self._executor.spin, name=name)
-
-    def subscribe(self, kind: type, topic: str, callback: Any) -> None:
-        self._node.create_subscription(kind, topic, callback, SENSOR)
-
-    def start(self) -> None:
-        self._thread.start()
-
-    def stop(self) -> None:
-        self._executor.shutdown()
-        self._thread.join()
-        self._node.destroy_node()
-
-
-def _stamp_ns(message: Image | CompressedImage) -> int:
-    stamp = message.header.stamp
-    return stamp.sec * 1_000_000_000 + stamp.nanosec
+    def _tell(self, camera: str, stamp_ns: int, message: Any) -> None:
+        for hook in self._hooks:  # a tuple that changes by replacement
+            try:
+                hook(camera, stamp_ns, message)
+            except Exception as error:  # whatever it is, images must go on arriving
+                self._node.get_logger().error(
+                    f"a hook on images failed: {type(error).__name__}: {error}",
+                    throttle_duration_sec=5.0,
+                )

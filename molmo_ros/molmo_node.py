@@ -11,6 +11,7 @@ import os
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from threading import Event
 
 import numpy as np
@@ -26,12 +27,11 @@ from molmo_ros.asking import Progress, Question, Reply
 from molmo_ros.camera import Camera
 from molmo_ros.desk import Desk
 from molmo_ros.ending import Ending
-from molmo_ros.eyes import Eyes
 from molmo_ros.frames import View
 from molmo_ros.goals import Calls, Goals, Prompts, Request, problem
+from molmo_ros.heap import keep_freed_pictures
 from molmo_ros.inputs import Inputs
 from molmo_ros.lifecycle import SafeLifecycleNode
-from molmo_ros.mailbox import Mailbox
 from molmo_ros.msg import Answer
 from molmo_ros.outputs import Outputs
 from molmo_ros.parameters import ParameterError, Parameters
@@ -60,12 +60,12 @@ class MolmoNode(SafeLifecycleNode):
         self._identity = ("", "")
         self._is_active = False
         self._is_closing = False
-        mailbox = Mailbox()
-        self._inputs = Inputs(self, mailbox)
-        self._eyes = Eyes(mailbox, self._inputs.needs, self._now_s)
+        self._inputs = Inputs(self, settings.cameras, self._now_s)
         self._outputs = Outputs(self)
-        self._desk = Desk(self._worker, self._settings, lambda camera: self._eyes)
-        self._standing = StandingQuestion(self._ask_standing, self._settings, lambda: ("",))
+        self._desk = Desk(self._worker, self._settings, self._inputs.eyes)
+        self._standing = StandingQuestion(
+            self._ask_standing, self._settings, lambda: self._inputs.names
+        )
         Goals(self, settings.action_name, self.reentrant, self._refusal, self.ask, self._age_s)
         Calls(self, self.reentrant, self._refusal, self.ask)
         Prompts(self, self.reentrant, self._standing.wake)
@@ -86,7 +86,11 @@ class MolmoNode(SafeLifecycleNode):
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
         if self._is_closing:  # a signal came while autostart was loading
             return FAILURE
-        self._inputs.open(self._settings().image_transport)
+        try:
+            self._inputs.open(self._settings())
+        except Exception as error:  # rclpy has many for qos_overrides that make no sense
+            self.get_logger().error(f"cannot activate: {error or type(error).__name__}")
+            return FAILURE
         self._desk.open(self._predictor)
         self._is_active = True
         self._standing.start()
@@ -111,7 +115,8 @@ class MolmoNode(SafeLifecycleNode):
 
     def ask(self, question: Question, on_progress: Progress) -> Answer:
         """Answers one question; blocks until it is answered, refused or stopped."""
-        reply = self._desk.ask(question, on_progress)
+        named = replace(question, camera=question.camera or self._inputs.names[0])
+        reply = self._desk.ask(named, on_progress)
         answer = self._complete(reply)
         if reply.ending != Ending.BUSY:
             self._outputs.publish(reply, answer)
@@ -145,7 +150,7 @@ class MolmoNode(SafeLifecycleNode):
         """Why a request is not taken, empty when it is."""
         if not self._is_active:
             return "the node is not active: configure and activate it (ros2 lifecycle set)"
-        return problem(request)
+        return problem(request, self._inputs.names)
 
     def _halt(self) -> None:
         """Takes no more questions and ends the running one, between two tokens at the latest."""
@@ -160,7 +165,7 @@ class MolmoNode(SafeLifecycleNode):
             self._predictor = None
 
     def _age_s(self, reply: Reply) -> float:
-        return self._eyes.age_s(reply.frame) if reply.frame else math.nan
+        return self._inputs.eyes().age_s(reply.frame) if reply.frame else math.nan
 
     def _settings(self) -> Parameters:
         return parameters.read(self)
@@ -192,6 +197,7 @@ def open_predictor(settings: Parameters) -> Predictor:
 
 def main(args: list[str] | None = None) -> int:
     """Runs the node until SIGINT or SIGTERM; 1 when its parameters are wrong."""
+    keep_freed_pictures()
     signalled = start(args)
     try:
         serve_until(signalled, MolmoNode())

@@ -7,6 +7,7 @@ all mistakes in one message, and by rclpy for everything that is set later.
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -29,7 +30,10 @@ KINDS = {
     int: "a whole number",
     float: "a number with a decimal point",
     str: "a string",
+    tuple: "a list of strings",
 }
+NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(/[A-Za-z_][A-Za-z0-9_]*)*")  # relative, of a topic
+QOS = ("sensor_data", "default", "system_default")
 
 
 class ParameterError(ValueError):
@@ -71,10 +75,32 @@ class Parameters:
     autostart: bool = parameter(
         False, "Configure and activate at start, without a lifecycle manager.", read_only=True
     )
+    cameras: tuple[str, ...] = parameter(
+        (),
+        "Names of several cameras, each with `<name>/image`, `<name>/depth`, `<name>/camera_info`."
+        " Empty: a single one on `image`, `depth`, `camera_info`.",
+        read_only=True,
+    )
     image_transport: str = parameter(
         "raw",
         "raw subscribes to `image`, compressed to `image/compressed`. Read by activate.",
         choices=("raw", "compressed"),
+    )
+    depth_transport: str = parameter(
+        "raw",
+        "raw subscribes to `depth`, compressedDepth to `depth/compressedDepth`. Read by activate.",
+        choices=("raw", "compressedDepth"),
+    )
+    image_qos: str = parameter(
+        "sensor_data",
+        "sensor_data hears every publisher, best effort; default only reliable ones; "
+        "system_default what the middleware is set to. Read by activate.",
+        choices=QOS,
+    )
+    depth_qos: str = parameter("sensor_data", "Likewise for depth.", choices=QOS)
+    camera_info_qos: str = parameter("sensor_data", "Likewise for camera_info.", choices=QOS)
+    qos_depth: int = parameter(
+        1, "Messages that wait in each subscription's queue. Read by activate.", between=(1, 100)
     )
     rectified: bool = parameter(
         False, "`image` is rectified (image_rect): use P of camera_info and undo no distortion."
@@ -90,7 +116,10 @@ class Parameters:
         between=(0.0, 60.0),
     )
     slop_s: float = parameter(
-        0.02, "Largest difference between the stamps of image and depth.", between=(0.0, 1.0)
+        0.02,
+        "Largest difference between the stamps of image and depth, or between their arrivals "
+        "where a stamp is missing.",
+        between=(0.0, 1.0),
     )
     default_timeout_s: float = parameter(
         30.0, "Deadline of a question that names none.", between=(0.1, 3600.0)
@@ -145,13 +174,16 @@ def declare(node: Node) -> None:
         raise ParameterError("; ".join(found))
     node.add_on_set_parameters_callback(_refuse_unknown_choices)
     for field in dataclasses.fields(Parameters):
-        node.declare_parameter(field.name, field.default, _descriptor(field))
+        if isinstance(field.default, tuple):
+            _declare_strings(node, field, overrides.get(field.name, field.default))
+        else:
+            node.declare_parameter(field.name, field.default, _descriptor(field))
 
 
 def read(node: Node) -> Parameters:
     """The values as they are now."""
-    names = [field.name for field in dataclasses.fields(Parameters)]
-    return Parameters(**{name: node.get_parameter(name).value for name in names})
+    values = {f.name: node.get_parameter(f.name).value for f in dataclasses.fields(Parameters)}
+    return Parameters(**{n: tuple(v) if isinstance(v, list) else v for n, v in values.items()})
 
 
 def mistakes(overrides: Mapping[str, Any]) -> list[str]:
@@ -169,6 +201,8 @@ def mistakes(overrides: Mapping[str, Any]) -> list[str]:
 def _complaints(field: dataclasses.Field, value: Any) -> list[str]:
     """What is wrong with the value of one parameter: nothing or one sentence."""
     wanted = type(field.default)
+    if wanted is tuple:
+        return _name_complaints(field.name, value)
     if type(value) is not wanted:
         return [f"{field.name}: got {value!r}, wanted {KINDS[wanted]}"]
     low_high, choices = field.metadata["between"], field.metadata["choices"]
@@ -177,6 +211,26 @@ def _complaints(field: dataclasses.Field, value: Any) -> list[str]:
     if choices and value not in choices:
         return [f"{field.name}: got {value!r}, wanted {' or '.join(choices)}"]
     return []
+
+
+def _name_complaints(name: str, value: Any) -> list[str]:
+    """Likewise for a list of names. None is how rclpy hands on an empty one."""
+    names = [] if value is None else value
+    if not isinstance(names, list | tuple) or not all(isinstance(one, str) for one in names):
+        return [f"{name}: got {value!r}, wanted {KINDS[tuple]}"]
+    if not all(NAME.fullmatch(one) for one in names) or len(set(names)) < len(names):
+        return [f"{name}: got {value!r}, wanted different names as in topics: wrist, or arm/wrist"]
+    return []
+
+
+def _declare_strings(node: Node, field: dataclasses.Field, value: Any) -> None:
+    """An empty list has no type that rclpy could guess, so it is declared first and set then."""
+    strings = Parameter.Type.STRING_ARRAY
+    node.declare_parameter(field.name, strings, ignore_override=True)
+    node.set_parameters([Parameter(field.name, strings, list(value or ()))])
+    descriptor = _descriptor(field)
+    descriptor.type = strings.value
+    node.set_descriptor(field.name, descriptor)
 
 
 def _refuse_unknown_choices(changes: list[Parameter]) -> SetParametersResult:

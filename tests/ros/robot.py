@@ -12,6 +12,7 @@ from array import array
 from dataclasses import dataclass
 from pathlib import Path
 
+import cv2
 import numpy as np
 import rclpy
 from action_msgs.msg import GoalStatus
@@ -99,14 +100,14 @@ def _yaml(value: object) -> str:
 class Robot:
     """Publishes camera pictures and asks questions, from the process of the test."""
 
-    def __init__(self, namespace: str = "") -> None:
+    def __init__(self, namespace: str = "", camera: str = "") -> None:
         self.node = rclpy.create_node(f"robot_{next(SERIAL)}", namespace=namespace)
-        self._image = self.node.create_publisher(Image, "image", qos_profile_sensor_data)
-        self._jpeg = self.node.create_publisher(
-            CompressedImage, "image/compressed", qos_profile_sensor_data
-        )
-        self._depth = self.node.create_publisher(Image, "depth", qos_profile_sensor_data)
-        self._info = self.node.create_publisher(CameraInfo, "camera_info", qos_profile_sensor_data)
+        self._camera = camera and f"{camera}/"
+        self._image = self._publisher(Image, "image")
+        self._jpeg = self._publisher(CompressedImage, "image/compressed")
+        self._depth = self._publisher(Image, "depth")
+        self._png = self._publisher(CompressedImage, "depth/compressedDepth")
+        self._info = self._publisher(CameraInfo, "camera_info")
         self._change = self.node.create_client(ChangeState, "molmo/change_state")
         self._state = self.node.create_client(GetState, "molmo/get_state")
         self._ask_sync = self.node.create_client(AskSync, "molmo/ask_sync")
@@ -144,16 +145,33 @@ class Robot:
             self._film = None
 
     def see(
-        self, shot: Shot, *, jpeg: bytes = b"", with_depth: bool = True, age_s: float = 0.0
+        self,
+        shot: Shot,
+        *,
+        jpeg: bytes = b"",
+        with_depth: bool = True,
+        as_png: bool = False,
+        age_s: float = 0.0,
+        depth_late_s: float = 0.0,
+        stamped: bool = True,
     ) -> Header:
-        """Publishes a shot once, or these bytes in place of its raw image; returns the header."""
-        header = self._header(age_s)
+        """Publishes a shot once, or these bytes in place of its raw image; returns the header.
+
+        as_png: depth goes out as compressedDepth; depth_late_s: its stamp is later by that
+        """
+        header = self._header(age_s) if stamped else Header(frame_id=FRAME_ID)
         height, width = shot.rgb.shape[:2]
         size = {"header": header, "height": height, "width": width}
         if with_depth:
             millimetres = np.nan_to_num(1000 * shot.depth_m).astype(np.uint16)
-            depth = Image(**size, encoding="16UC1", step=2 * width, data=_bytes(millimetres))
-            self._depth.publish(depth)
+            late = self._header(age_s - depth_late_s) if depth_late_s else header
+            if as_png:
+                data = array("B", bytes(12) + cv2.imencode(".png", millimetres)[1].tobytes())
+                form = "16UC1; compressedDepth png"
+                self._png.publish(CompressedImage(header=late, format=form, data=data))
+            else:
+                how = {"encoding": "16UC1", "step": 2 * width, "data": _bytes(millimetres)}
+                self._depth.publish(Image(**{**size, "header": late}, **how))
         self._info.publish(CameraInfo(**size, k=shot.k.ravel().astype(float)))
         if jpeg:
             data = array("B", jpeg)
@@ -170,13 +188,9 @@ class Robot:
     def wait_until_active(self) -> None:
         """Returns when the node takes goals and listens to all that the camera publishes."""
         self.until(lambda: self.state() == "active", "the node to be active")
-        images = (self._image, self._jpeg)
+        streams = (self._image, self._jpeg), (self._depth, self._png), (self._info,)
         self.until(
-            lambda: (
-                any(image.get_subscription_count() for image in images)
-                and self._depth.get_subscription_count()
-                and self._info.get_subscription_count()
-            ),
+            lambda: all(any(one.get_subscription_count() for one in many) for many in streams),
             "the node's subscriptions",
         )
 
@@ -229,6 +243,9 @@ class Robot:
         """Asks through the service."""
         assert self._ask_sync.wait_for_service(PATIENCE_S)
         return self._call(self._ask_sync, AskSync.Request(prompt=prompt, **fields)).answer
+
+    def _publisher(self, kind, topic: str):
+        return self.node.create_publisher(kind, self._camera + topic, qos_profile_sensor_data)
 
     def _call(self, client, request):
         future = client.call_async(request)
