@@ -36,6 +36,11 @@ class Eyes:
         self._needs = needs
         self._clock_s = clock_s
 
+    @property
+    def has_depth(self) -> bool:
+        """Whether somebody publishes depth, so that a frame should have it."""
+        return self._needs().depth
+
     def age_s(self, frame: Frame) -> float:
         """How long ago the image was taken."""
         return self._clock_s() - frame.stamp_s

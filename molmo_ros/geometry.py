@@ -33,6 +33,13 @@ class Status(IntEnum):
     LOW_CONFIDENCE = 5
 
 
+class Source(IntEnum):
+    """Where a position comes from; the numbers are Waypoint.msg's."""
+
+    MEASURED = 0
+    PLANE = 1
+
+
 def _unknown(*shape: int) -> Array:
     return np.full(shape, np.nan)
 
@@ -51,6 +58,7 @@ class Location:
     """
 
     status: Status
+    source: Source = Source.MEASURED
     ray: Array = field(default_factory=lambda: _unknown(3))
     position: Array = field(default_factory=lambda: _unknown(3))
     normal: Array = field(default_factory=lambda: _unknown(3))
@@ -99,7 +107,7 @@ def locate(
     if camera is None:
         return Location(status=Status.NO_CAMERA_INFO)
     ray = camera.ray(pixel)
-    spread = _spread(pixel, camera, pixel_sigma)
+    spread = direction_spread(pixel, camera, pixel_sigma)
     if not np.isfinite([*ray, *spread.ravel()]).all():  # past what the lens model describes
         return Location(status=Status.NO_CAMERA_INFO)
     nowhere = Location(status=Status.NO_DEPTH, ray=ray)
@@ -131,7 +139,7 @@ def transform(location: Location, rotation: Array, translation: Array) -> Locati
     )
 
 
-def _spread(pixel: Pixel, camera: Camera, pixel_sigma: float) -> Array:
+def direction_spread(pixel: Pixel, camera: Camera, pixel_sigma: float) -> Array:
     """(3, 2) how far the direction (z = 1) of a pixel moves in one sigma of u and of v."""
     u, v = pixel
     around = camera.directions([(u + 0.5, v), (u - 0.5, v), (u, v + 0.5), (u, v - 0.5)])

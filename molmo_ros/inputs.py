@@ -73,20 +73,21 @@ class Inputs:
 class Listener:
     """A few subscriptions that are served by a thread of their own, until it is stopped."""
 
-    def __init__(self, node: Node) -> None:
-        name = f"{node.get_name()}_inputs"
-        self._node = Node(
+    def __init__(self, node: Node, what: str = "inputs") -> None:
+        """what: ends the name of its node, which begins with that of the node it serves."""
+        name = f"{node.get_name()}_{what}"
+        self.node = Node(
             name,
             namespace=node.get_namespace(),
             cli_args=["--ros-args", "-r", f"__node:={name}"],  # a renamed node renames this one
             start_parameter_services=False,
         )
         self._executor = SingleThreadedExecutor()
-        self._executor.add_node(self._node)
+        self._executor.add_node(self.node)
         self._thread = Thread(target=self._executor.spin, name=name)
 
-    def subscribe(self, kind: type, topic: str, callback: Any) -> None:
-        self._node.create_subscription(kind, topic, callback, SENSOR)
+    def subscribe(self, kind: type, topic: str, callback: Any, qos: QoSProfile = SENSOR) -> None:
+        self.node.create_subscription(kind, topic, callback, qos)
 
     def start(self) -> None:
         self._thread.start()
@@ -94,7 +95,7 @@ class Listener:
     def stop(self) -> None:
         self._executor.shutdown()
         self._thread.join()
-        self._node.destroy_node()
+        self.node.destroy_node()
 
 
 def _stamp_ns(message: Image | CompressedImage) -> int:

@@ -35,8 +35,10 @@ from molmo_ros.mailbox import Mailbox
 from molmo_ros.msg import Answer
 from molmo_ros.outputs import Outputs
 from molmo_ros.parameters import ParameterError, Parameters
+from molmo_ros.placing import needs_transforms
 from molmo_ros.serving import spin, start
 from molmo_ros.standing import StandingQuestion
+from molmo_ros.transforms import Transforms
 from molmo_ros.worker import Worker
 
 # Every question that waits holds one (at most 17: one is answered, 16 in the queue), a transition
@@ -62,9 +64,12 @@ class MolmoNode(SafeLifecycleNode):
         self._is_closing = False
         mailbox = Mailbox()
         self._inputs = Inputs(self, mailbox)
+        self._transforms = Transforms(self)
         self._eyes = Eyes(mailbox, self._inputs.needs, self._now_s)
         self._outputs = Outputs(self)
-        self._desk = Desk(self._worker, self._settings, lambda camera: self._eyes)
+        self._desk = Desk(
+            self._worker, self._settings, lambda camera: self._eyes, self._transforms
+        )
         self._standing = StandingQuestion(self._ask_standing, self._settings, lambda: ("",))
         Goals(self, settings.action_name, self.reentrant, self._refusal, self.ask, self._age_s)
         Calls(self, self.reentrant, self._refusal, self.ask)
@@ -86,7 +91,10 @@ class MolmoNode(SafeLifecycleNode):
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
         if self._is_closing:  # a signal came while autostart was loading
             return FAILURE
-        self._inputs.open(self._settings().image_transport)
+        settings = self._settings()
+        self._inputs.open(settings.image_transport)
+        if needs_transforms(settings):  # from now on: those of the first image must be known
+            self._transforms.open(settings.tf_buffer_s)
         self._desk.open(self._predictor)
         self._is_active = True
         self._standing.start()
@@ -153,6 +161,7 @@ class MolmoNode(SafeLifecycleNode):
         self._desk.close()
         self._standing.stop()
         self._inputs.close()
+        self._transforms.close()
 
     def _free(self) -> None:
         if self._predictor is not None:
