@@ -1,12 +1,11 @@
 """The installation's own tf2, where it has one, behind the shape of TransformBuffer.
 
-Nothing is decided here. Imported only where tf2_ros is installed.
+Nothing is decided here.
 """
 
 from __future__ import annotations
 
 import numpy as np
-import tf2_ros
 from rclpy.duration import Duration
 from rclpy.node import Node
 from rclpy.time import Time
@@ -19,6 +18,9 @@ class Tf2Buffer:
     """tf2's buffer and its listener, on a node that somebody else spins."""
 
     def __init__(self, node: Node, length_s: float) -> None:
+        import tf2_ros
+
+        self._unknown = tf2_ros.TransformException
         self._buffer = tf2_ros.Buffer(cache_time=Duration(seconds=length_s))
         self._listener = tf2_ros.TransformListener(self._buffer, node, spin_thread=False)
 
@@ -27,7 +29,7 @@ class Tf2Buffer:
         stamp = Time(nanoseconds=max(stamp_ns, 1))  # to tf2 zero means the newest, whenever it was
         try:
             found = self._buffer.lookup_transform(target, source, stamp).transform
-        except tf2_ros.TransformException as error:
+        except self._unknown as error:
             raise TransformError(str(error)) from error
         t, q = found.translation, found.rotation
         return Transform(

@@ -178,6 +178,10 @@ class Robot:
         moved.header.stamp = stamp
         self._moving.publish(TFMessage(transforms=[moved]))
 
+    def wait_until_moves_are_heard(self) -> None:
+        """Returns when somebody listens to /tf: what is published before is lost."""
+        self.until(self._moving.get_subscription_count, "a subscriber of /tf")
+
     def _header(self, age_s: float) -> Header:
         stamp = self.node.get_clock().now() - Duration(seconds=age_s)
         return Header(frame_id=FRAME_ID, stamp=stamp.to_msg())

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import rclpy
-from robot import PATIENCE_S
 from rclpy.time import Time
+from robot import PATIENCE_S
 
 from molmo_ros.ending import Ended, Ending
 from molmo_ros.tf_buffer import TransformError
@@ -18,10 +18,11 @@ QUARTER = (0, 0, 0.5**0.5, 0.5**0.5)
 
 
 @pytest.fixture
-def transforms(ros):
+def transforms(robot):
     node = rclpy.create_node("hearer")
     transforms = Transforms(node)
     transforms.open(10.0)
+    robot.wait_until_moves_are_heard()
     yield transforms
     transforms.close()
     node.destroy_node()
