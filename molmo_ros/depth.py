@@ -33,7 +33,9 @@ MIN_POINTS = 12  # a plane from fewer may tilt anyhow
 SPECK = 6  # so few connected pixels are a fault of the depth camera, not a thing
 STEEPEST = 3.7  # depth step per lateral step that still counts as one surface: tan 75 deg
 CENTRE = 2  # pixels; the depth itself is taken from the (2 * 2 + 1)^2 nearest pixels
-CORRELATED = 4.0  # neighbouring depth pixels share their noise: a patch of 4 counts as one
+# Neighbouring depth pixels share their noise, so that a patch of them counts as one: on recorded
+# Kinect frames the autocorrelation of a flat table, summed over neighbours, is 16.
+CORRELATED = 16.0
 EDGE_SHARE = 0.15  # of the window on another surface: the point lies at an edge
 
 
@@ -234,7 +236,7 @@ def _bridge(depth_m: Depth, pixel: Pixel, camera: Camera, noise: DepthNoise) -> 
         if fit is None:
             return None
         # A twentieth may be the ragged rim of the hole; a second surface is more than that.
-        if np.quantile(np.abs(fit.residuals[around]), 0.95) > 4 * fit.noise_m:
+        if np.quantile(np.abs(fit.residuals[around]), 0.95, method="higher") > 4 * fit.noise_m:
             return None
         return _describe(window, fit, around)
     return None
@@ -257,7 +259,8 @@ def _describe(window: _Window, fit: _Fit, own: Mask) -> Surface:
     depth_m, samples = _depth_at_centre(window, fit, own)
     spread = _spread(fit.residuals[own])
     error = max(spread, 0.5 * fit.noise_m)
-    # A median of n is as good as a mean of n / 1.57; the other bound is the plane's own.
+    # A median of n is as good as a mean of n / 1.57; the other bound is the plane's own. The
+    # nearest pixels are about one patch that shares its noise: no better than one pixel.
     leverage = float(fit.covariance[2, 2])
     variance = error**2 * CORRELATED * max(1.57 / samples if samples else 0.0, leverage)
     to_rim_squared = float((np.square(window.dv)[:, None] + np.square(window.du))[own].min())
