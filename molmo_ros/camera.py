@@ -95,12 +95,14 @@ class Camera:
 
     def _undistorted(self, uv: Array) -> Array:
         """(N, 1, 2) pixels -> (N, 2) directions. OpenCV iterates, and does not say if in vain."""
-        k, d, criteria = self.k, self.distortion, UNDISTORT_CRITERIA
+        k, d = self.k, self.distortion
         if self.model in FISHEYE_MODELS:
-            xy = np.reshape(cv2.fisheye.undistortPoints(uv, k, d, criteria=criteria), (-1, 2))
+            xy = np.reshape(cv2.fisheye.undistortPoints(uv, k, d), (-1, 2))
         else:
             eye = np.eye(3)
-            xy = np.reshape(cv2.undistortPointsIter(uv, k, d, eye, eye, criteria), (-1, 2))
+            xy = np.reshape(
+                cv2.undistortPointsIter(uv, k, d, eye, eye, UNDISTORT_CRITERIA), (-1, 2)
+            )
         back = _distorted(xy, k, d, self.model)
         is_lost = ~(np.abs(back - uv[:, 0]).max(axis=1) <= RETURN_PX)
         is_lost |= np.hypot(*xy.T) >= self._fold

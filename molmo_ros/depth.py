@@ -236,7 +236,7 @@ def _bridge(depth_m: Depth, pixel: Pixel, camera: Camera, noise: DepthNoise) -> 
         if fit is None:
             return None
         # A twentieth may be the ragged rim of the hole; a second surface is more than that.
-        if np.quantile(np.abs(fit.residuals[around]), 0.95, method="higher") > 4 * fit.noise_m:
+        if np.mean(np.abs(fit.residuals[around]) > 4 * fit.noise_m) > 0.05:
             return None
         return _describe(window, fit, around)
     return None

@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from builtin_interfaces.msg import Time
-from sensor_msgs.msg import Image
+from sensor_msgs.msg import CameraInfo, Image
 from std_msgs.msg import Header
 
 from molmo_ros.camera import Camera
-from molmo_ros.frames import Frame, View
+from molmo_ros.frames import Frame, View, open_frame
 from molmo_ros.geometry import Source, Status
 from molmo_ros.parameters import Parameters
 from molmo_ros.placing import place
@@ -145,3 +145,14 @@ def test_the_declared_noise_reaches_the_view():
     assert given.errors.depth.sigma_m(2.0) == pytest.approx(0.0065)
     assert view().pixel_sigma == pytest.approx(0.47)
     assert Parameters().errors == view().errors
+
+
+def test_what_is_doubtful_about_the_intrinsics_becomes_a_note_of_the_view():
+    image = Image(height=80, width=100, encoding="rgb8", step=300, data=bytes(24000))
+    size = {"height": 80, "width": 100}
+    good = CameraInfo(**size, k=[100.0, 0, 49.5, 0, 100, 39.5, 0, 0, 1])
+    odd = CameraInfo(**size, k=[100.0, 0, 49.5, 0, 60, 39.5, 0, 0, 1])
+    assert "camera_info" not in " ".join(open_frame(Frame(image, 0.0, None, good)).notes)
+    view = open_frame(Frame(image, 0.0, None, odd))
+    assert "fx 100 and fy 60 differ by 67%" in " ".join(view.notes)
+    assert view.camera is not None

@@ -26,6 +26,7 @@ def aimed(host):
     assert host.set_parameter("target_frame", "base")
     yield host
     assert host.set_parameter("target_frame", "")
+    assert host.set_parameter("tf_timeout_s", 0.2)
 
 
 def xyz(vector):
@@ -97,6 +98,20 @@ def test_the_camera_is_where_it_was_when_it_saw_and_not_where_it_went(robot, log
     expected = optical + [x_at(answer.header.stamp), 0, 0]
     # 5 mm a millisecond: the pose of any other moment, the answer's above all, is far from this
     np.testing.assert_allclose(xyz(waypoint.pose.pose.position), expected, atol=1e-3)
+
+
+def test_waiting_for_a_transform_can_be_cancelled(aimed, scene):  # noqa: F811
+    shot, prompt, _ = scene
+    assert aimed.set_parameter("target_frame", "venus")
+    assert aimed.set_parameter("tf_timeout_s", 10.0)
+    aimed.film(shot)
+    goal = aimed.send(prompt)
+    aimed.until(lambda: len(aimed.filmed) > 5, "a frame to be taken")
+    goal.cancel()
+    answer = goal.answer()
+    assert (answer.status, answer.text) == (Answer.CANCELED, "")
+    assert answer.header in aimed.filmed  # the frame was there, only its transform was not
+    assert answer.total_ms < 5000  # far below tf_timeout_s
 
 
 def settled(answer: Answer) -> Answer | None:
