@@ -7,7 +7,7 @@ waypoint is asked whether it holds the true point when the pixel is off by the d
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
 import cv2
@@ -27,7 +27,7 @@ SEEDS = 5  # first word of the seeds of these scenes; training and evaluation us
 WIDTH, HEIGHT = 640, 480
 DISTANCE_M = 0.7
 LENS = (-0.12, 0.06, 0.001, -0.001, 0.0)  # a mild barrel: 3 % at the corners
-CHI2_90 = 6.251  # of three degrees of freedom
+CHI2_90, CHI2_90_TILT = 6.251, 4.605  # of three and of two degrees of freedom
 PIXEL_SIGMA = Errors().pixel_sigma_percent / 100 * WIDTH
 EDGE_PX = 2 * PIXEL_SIGMA  # nearer to another surface, the noisy pixel may well be on it
 
@@ -48,6 +48,7 @@ class Case:
 
     at_edge: another thing is seen within EDGE_PX; slips: the noisy pixel lies on it
     is_held: the ellipsoid of the noisy pixel holds the true point; None without a waypoint
+    tilt_is_held: likewise, of the exact pixel's normal and the true one
     """
 
     shape: str
@@ -57,6 +58,7 @@ class Case:
     distance_m: float
     angle_deg: float
     is_held: bool | None
+    tilt_is_held: bool | None
 
 
 @dataclass(frozen=True)
@@ -79,28 +81,31 @@ def summarise(cases: list[Case]) -> dict[str, float]:
     """The keys of the benchmark."""
     clean = [case.distance_m for case in cases if not case.is_noisy]
     noisy = [case.distance_m for case in cases if case.is_noisy]
-    found = [case for case in cases if case.is_held is not None]
     return {
         "n": len(cases),
         "median_mm_clean": round(1e3 * float(np.median(clean)), 3),
         "median_mm_noisy": round(1e3 * float(np.median(noisy)), 3),
         "normals_deg_median": round(float(np.median([case.angle_deg for case in cases])), 2),
-        "ellipsoid_90_coverage": round(_coverage(found), 4),
+        "ellipsoid_90_coverage": _share(case.is_held for case in cases),
+        "tilt_90_coverage": _share(case.tilt_is_held for case in cases),
         "without_waypoint": round(float(np.mean(~np.isfinite([*clean, *noisy]))), 4),
     }
 
 
 def print_table(cases: list[Case]) -> None:
     """Errors and coverage by condition: where the ellipsoid is too small, and where too large."""
-    print(f"{'':24} {'n':>5} {'median mm':>10} {'95 % mm':>8} {'normal deg':>11} {'coverage':>9}")
+    print(
+        f"{'':24} {'n':>5} {'median mm':>10} {'95 % mm':>8} {'normal deg':>11} {'coverage':>9} "
+        f"{'tilt':>6}"
+    )
     for name, group in _conditions(cases):
         mm = 1e3 * np.array([case.distance_m for case in group])
         worst = np.percentile(mm, 95, method="higher")
         angles = [case.angle_deg for case in group]
-        found = [case for case in group if case.is_held is not None]
         print(
             f"{name:24} {len(group):5} {np.median(mm):10.2f} {worst:8.1f} "
-            f"{np.median(angles):11.1f} {_coverage(found):9.3f}"
+            f"{np.median(angles):11.1f} {_share(case.is_held for case in group):9.3f} "
+            f"{_share(case.tilt_is_held for case in group):6.3f}"
         )
 
 
@@ -116,8 +121,9 @@ def _conditions(cases: list[Case]) -> Iterator[tuple[str, list[Case]]]:
             yield f"{name}, {shape}", [case for case in of_kind if case.shape == shape]
 
 
-def _coverage(found: list[Case]) -> float:
-    return float(np.mean([bool(case.is_held) for case in found]))
+def _share(held: Iterable[bool | None]) -> float:
+    """How many of the waypoints that there are hold the truth."""
+    return round(float(np.mean([each for each in held if each is not None])), 4)
 
 
 def _measure(renderer: RayRenderer, index: int) -> Iterator[Case]:
@@ -135,9 +141,8 @@ def _measure(renderer: RayRenderer, index: int) -> Iterator[Case]:
             rays = camera.directions([pixel, moved])
             segments, depths, normals = renderer.cast(scene, rays)
             truth = rays[0] * depths[0]
-            distance, angle = _errors(
-                locate(tuple(pixel), depth_m, camera, support=support), truth, normals[0]
-            )
+            exact = locate(tuple(pixel), depth_m, camera, support=support)
+            distance, angle = _errors(exact, truth, normals[0])
             found = locate(tuple(moved), depth_m, camera, support=support, pixel_sigma=PIXEL_SIGMA)
             yield Case(
                 shape=thing.shape,
@@ -147,6 +152,7 @@ def _measure(renderer: RayRenderer, index: int) -> Iterator[Case]:
                 distance_m=distance,
                 angle_deg=angle,
                 is_held=_holds(found, truth),
+                tilt_is_held=_holds_tilt(exact, normals[0]),
             )
 
 
@@ -164,6 +170,17 @@ def _holds(found: Location, truth: Array) -> bool | None:
         return None
     error = found.position - truth
     return bool(error @ np.linalg.solve(found.covariance[:3, :3], error) <= CHI2_90)
+
+
+def _holds_tilt(found: Location, normal: Array) -> bool | None:
+    """Whether the 90 % ellipse of the normal holds a direction; None without a waypoint."""
+    if found.status != Status.OK:
+        return None
+    sides = np.linalg.svd(found.normal[None])[2][1:]  # two axes across the normal
+    tilt = sides @ np.cross(found.normal, normal)
+    return bool(
+        tilt @ np.linalg.solve(sides @ found.covariance[3:, 3:] @ sides.T, tilt) <= CHI2_90_TILT
+    )
 
 
 def _at_distance(scene: Scene) -> Scene:
