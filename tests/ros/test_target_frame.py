@@ -45,7 +45,14 @@ def test_waypoints_and_standard_messages_are_in_the_target_frame(aimed, scene): 
     heard = {name: aimed.listen(kind, f"molmo/{name}") for name, kind in kinds.items()}
     aimed.film(shot)
     answer = aimed.until(lambda: settled(aimed.ask(prompt)), "transformed waypoints")
-    aimed.until(lambda: heard["markers"] and heard["waypoint"], "poses and markers")
+    aimed.until(
+        lambda: (
+            all(heard.values())
+            and heard["waypoints"][-1].poses
+            and heard["markers"][-1].markers[1:]
+        ),
+        "poses and markers of an answer whose transform was known",
+    )
     (waypoint,) = answer.waypoints
     assert (answer.header.frame_id, answer.message) == (FRAME_ID, "")
     assert (waypoint.header.frame_id, waypoint.optical_frame) == ("base", FRAME_ID)
@@ -106,7 +113,8 @@ def test_waiting_for_a_transform_can_be_cancelled(aimed, scene):  # noqa: F811
     assert aimed.set_parameter("tf_timeout_s", 10.0)
     aimed.film(shot)
     goal = aimed.send(prompt)
-    aimed.until(lambda: len(aimed.filmed) > 5, "a frame to be taken")
+    filmed = len(aimed.filmed)
+    aimed.until(lambda: len(aimed.filmed) > filmed + 15, "half a second, for a frame to be taken")
     goal.cancel()
     answer = goal.answer()
     assert (answer.status, answer.text) == (Answer.CANCELED, "")
