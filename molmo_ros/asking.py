@@ -23,6 +23,7 @@ from molmo_ros.frames import Frame, View, open_frame
 from molmo_ros.geometry import Location, Status
 from molmo_ros.modes import Mode, phrase
 from molmo_ros.parameters import Parameters
+from molmo_ros.placing import Placement, Transforms, needs_transforms, place
 
 log = logging.getLogger(__name__)
 
@@ -55,10 +56,14 @@ class Question:
 
 @dataclass(frozen=True)
 class Located:
-    """A point that the model named, and where it is in the optical frame of the camera."""
+    """A point that the model named, and where it is.
+
+    frame: of the location's numbers; empty for the optical frame of the image
+    """
 
     found: PointFound
     location: Location
+    frame: str = ""
 
 
 @dataclass
@@ -77,6 +82,7 @@ class Reply:
     message: str = ""
     frame: Frame | None = None
     view: View | None = None
+    placement: Placement | None = None
     text: str = ""
     points: list[Located] = field(default_factory=list)
     answer: Answer | None = None
@@ -100,13 +106,17 @@ def answer(
     eyes: Eyes,
     parameters: Parameters,
     on_progress: Progress,
+    transforms: Transforms | None = None,
 ) -> Reply:
-    """Answers a question about the newest frame; on_progress sees the reply grow."""
+    """Answers a question about the newest frame; on_progress sees the reply grow.
+
+    transforms: needed only where the parameters name a frame
+    """
     reply = Reply(question)
     try:
-        _look(reply, eyes, parameters)
+        _look(reply, eyes, parameters, transforms)
         _listen(reply, predictor, parameters, on_progress)
-        reply.end(Ending.OK if reply.points else Ending.NO_POINT)
+        reply.end(*_verdict(reply))
     except Ended as ended:
         reply.end(ended.ending, str(ended))
     except ConvertError as error:
@@ -126,10 +136,21 @@ def ended(question: Question, ending: Ending, message: str) -> Reply:
     return reply
 
 
-def _look(reply: Reply, eyes: Eyes, parameters: Parameters) -> None:
-    """Takes the frame of the question and opens it."""
-    reply.frame = eyes.look(parameters, reply.question.check)
-    reply.view = open_frame(reply.frame, rectified=parameters.rectified)
+def _look(reply: Reply, eyes: Eyes, parameters: Parameters, transforms: Transforms | None) -> None:
+    """Takes the frame of the question, opens it, and finds out where its camera was."""
+    check = reply.question.check
+    if needs_transforms(parameters):
+        transforms.open(parameters.tf_buffer_s)
+    reply.frame = eyes.look(parameters, check)
+    reply.view = open_frame(reply.frame, rectified=parameters.rectified, errors=parameters.errors)
+    reply.placement = place(reply.frame, eyes.has_depth, transforms, parameters, check)
+
+
+def _verdict(reply: Reply) -> tuple[Ending, str]:
+    """How a complete answer ends, and what its waypoints lack to be in the frame they should."""
+    if not reply.points:
+        return Ending.NO_POINT, ""
+    return Ending.OK, "; ".join(reply.placement.notes)
 
 
 def _listen(
@@ -150,7 +171,7 @@ def _listen(
                 reply.text = (reply.text + event.text).lstrip()
             elif isinstance(event, PointFound):
                 found_s = monotonic()
-                reply.points.append(_located(event, reply.view, parameters))
+                reply.points.append(_located(event, reply, parameters))
                 reply.geometry_ms += 1e3 * (monotonic() - found_s)
                 if len(reply.points) == 1:
                     reply.first_waypoint_ms = 1e3 * (monotonic() - started_s)
@@ -165,12 +186,12 @@ def _options(mode: Mode, parameters: Parameters) -> AskOptions:
     )
 
 
-def _located(found: PointFound, view: View, parameters: Parameters) -> Located:
+def _located(found: PointFound, reply: Reply, parameters: Parameters) -> Located:
     """A point in 3-D, out of use when the model itself is unsure of it."""
-    location = view.locate(found.pixel)
+    location, frame = reply.placement.locate(reply.view, found.pixel)
     if location.status == Status.OK and found.confidence < parameters.min_confidence:
         location = replace(location, status=Status.LOW_CONFIDENCE)
-    return Located(found, location)
+    return Located(found, location, frame)
 
 
 def _conclude(reply: Reply, answer: Answer) -> None:

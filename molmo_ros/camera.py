@@ -20,7 +20,9 @@ import numpy.typing as npt
 Array = npt.NDArray[np.float64]
 
 FISHEYE_MODELS = ("equidistant", "fisheye")  # librealsense and some drivers write the second
-UNDISTORT_CRITERIA = (cv2.TERM_CRITERIA_COUNT | cv2.TERM_CRITERIA_EPS, 40, 1e-9)
+UNDISTORT_CRITERIA = (cv2.TERM_CRITERIA_COUNT | cv2.TERM_CRITERIA_EPS, 100, 1e-10)
+RETURN_PX = 0.05  # an undistorted pixel, distorted again, comes back this near or counts as lost
+ZERO = np.zeros(3)
 
 
 class CameraError(ValueError):
@@ -80,20 +82,53 @@ class Camera:
             )
 
     def directions(self, pixels: npt.ArrayLike) -> Array:
-        """What pixels look along: (N, 2) pixels -> (N, 3) with z = 1; times z it is the point."""
+        """What pixels look along: (N, 2) pixels -> (N, 3) with z = 1; times z it is the point.
+
+        NaN where the lens model has no answer: past its fold, or 90 degrees and more off the axis.
+        """
         uv = np.asarray(pixels, np.float64).reshape(-1, 1, 2)
-        if not self._is_distorted:
-            xy = (uv[:, 0] - self.k[:2, 2]) / self.k[[0, 1], [0, 1]]
-        elif self.model in FISHEYE_MODELS:
-            xy = np.reshape(cv2.fisheye.undistortPoints(uv, self.k, self.distortion), (-1, 2))
+        if self._is_distorted:
+            xy = self._undistorted(uv)
         else:
-            xy = np.reshape(
-                cv2.undistortPointsIter(
-                    uv, self.k, self.distortion, np.eye(3), np.eye(3), UNDISTORT_CRITERIA
-                ),
-                (-1, 2),
-            )
+            xy = (uv[:, 0] - self.k[:2, 2]) / self.k[[0, 1], [0, 1]]
         return np.column_stack([xy, np.ones(len(xy))])
+
+    def _undistorted(self, uv: Array) -> Array:
+        """(N, 1, 2) pixels -> (N, 2) directions. OpenCV iterates, and does not say if in vain."""
+        k, d = self.k, self.distortion
+        if self.model in FISHEYE_MODELS:
+            xy = np.reshape(cv2.fisheye.undistortPoints(uv, k, d), (-1, 2))
+        else:
+            eye = np.eye(3)
+            xy = np.reshape(
+                cv2.undistortPointsIter(uv, k, d, eye, eye, UNDISTORT_CRITERIA), (-1, 2)
+            )
+        back = _distorted(xy, k, d, self.model)
+        is_lost = ~(np.abs(back - uv[:, 0]).max(axis=1) <= RETURN_PX)
+        is_lost |= np.hypot(*xy.T) >= self._fold
+        return np.where(is_lost[:, None], np.nan, xy)
+
+    @cached_property
+    def _fold(self) -> float:
+        """How far off the axis (tangent) the lens model holds; behind, it folds back inwards.
+
+        Coefficients are fitted within the picture and may do anything outside: where the distance
+        from the centre shrinks again, two directions share a pixel, and the inner one is real.
+        """
+        tangents = np.tan(np.radians(np.arange(0.25, 89.9, 0.25)))
+        ahead = np.column_stack([tangents, np.zeros(len(tangents))])
+        radii = _distorted(ahead, np.eye(3), self._radial, self.model)[:, 0]
+        falling = np.flatnonzero(np.diff(radii, prepend=0.0) <= 0)
+        return float(tangents[falling[0]]) if len(falling) else np.inf
+
+    @cached_property
+    def _radial(self) -> Array:
+        """The coefficients without those that do not depend on the distance from the centre."""
+        radial = self.distortion.copy()
+        if self.model not in FISHEYE_MODELS:
+            radial[2:4] = 0
+            radial[8:] = 0
+        return radial
 
     def grid(self, columns: npt.ArrayLike, rows: npt.ArrayLike) -> Array:
         """What a grid of pixels looks along: (w,) u and (h,) v -> (3, h, w) with z = 1."""
@@ -107,9 +142,16 @@ class Camera:
         return grid
 
     def ray(self, pixel: npt.ArrayLike) -> Array:
-        """The unit vector (3,) from the optical centre through a pixel."""
+        """The unit vector (3,) from the optical centre through a pixel; NaN where unknown."""
         direction: Array = self.directions(pixel)[0]
         return np.divide(direction, np.linalg.norm(direction))
+
+
+def _distorted(xy: Array, k: Array, distortion: Array, model: str) -> Array:
+    """The pixels (N, 2) at which directions (N, 2) with z = 1 are seen."""
+    points = np.column_stack([xy, np.ones(len(xy))])[:, None]
+    project = cv2.fisheye.projectPoints if model in FISHEYE_MODELS else cv2.projectPoints
+    return np.reshape(project(points, ZERO, ZERO, k, distortion)[0], (-1, 2)).astype(np.float64)
 
 
 def _check_matrix(matrix: Array, name: str) -> None:

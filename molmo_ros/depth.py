@@ -18,7 +18,8 @@ import numpy as np
 import numpy.typing as npt
 
 from molmo_ros.camera import Camera
-from molmo_ros.planes import Array, Mask, Plane, depth_noise, inverted
+from molmo_ros.noise import STEREO, DepthNoise
+from molmo_ros.planes import Array, Mask, Plane, inverted
 
 Depth = npt.NDArray[np.float32]
 Pixel = tuple[float, float]
@@ -32,7 +33,9 @@ MIN_POINTS = 12  # a plane from fewer may tilt anyhow
 SPECK = 6  # so few connected pixels are a fault of the depth camera, not a thing
 STEEPEST = 3.7  # depth step per lateral step that still counts as one surface: tan 75 deg
 CENTRE = 2  # pixels; the depth itself is taken from the (2 * 2 + 1)^2 nearest pixels
-CORRELATED = 4.0  # neighbouring depth pixels share their noise: a patch of 4 counts as one
+# Neighbouring depth pixels share their noise, so that a patch of them counts as one: on recorded
+# Kinect frames the autocorrelation of a flat table, summed over neighbours, is 16.
+CORRELATED = 16.0
 EDGE_SHARE = 0.15  # of the window on another surface: the point lies at an edge
 
 
@@ -68,6 +71,7 @@ class _Window:
     centre:  (3,) direction of the wanted pixel itself
     lateral: (3, h, w) x - x0, y - y0 and 1 of the directions around it
     focal:   pixels per radian
+    noise:   of one depth pixel
     """
 
     z: Array
@@ -79,6 +83,7 @@ class _Window:
     lateral: Array
     radius: int
     focal: float
+    noise: DepthNoise
 
     @cached_property
     def reach(self) -> Array:
@@ -93,26 +98,26 @@ class _Fit:
     abc:        (3,)
     covariance: (3, 3) of abc, per unit variance of inverse depth
     residuals:  (h, w) measured minus plane, along z; NaN without depth
+    noise_m:    of one depth pixel at the wanted one
     """
 
     abc: Array
     covariance: Array
     residuals: Array
+    noise_m: float
 
     @property
     def depth_m(self) -> float:
         """Of the plane at the wanted pixel."""
         return float(1 / self.abc[2])
 
-    @property
-    def noise(self) -> float:
-        return float(depth_noise(self.depth_m))
 
-
-def find_surface(depth_m: Depth, pixel: Pixel, camera: Camera) -> Surface | None:
+def find_surface(
+    depth_m: Depth, pixel: Pixel, camera: Camera, noise: DepthNoise = STEREO
+) -> Surface | None:
     """The surface at a pixel of a depth image (H, W), or None where depth does not tell."""
     for angle in HALF_ANGLES:
-        window = _cut(depth_m, pixel, camera, angle)
+        window = _cut(depth_m, pixel, camera, angle, noise)
         own = _connected(window)
         if np.count_nonzero(own) >= MIN_POINTS:
             fit = _grow_fit(window, own)
@@ -120,7 +125,7 @@ def find_surface(depth_m: Depth, pixel: Pixel, camera: Camera) -> Surface | None
                 return _describe(window, fit, own)
     if np.count_nonzero(own) > SPECK:  # something is there, too small or too thin to be measured
         return None
-    return _bridge(depth_m, pixel, camera)
+    return _bridge(depth_m, pixel, camera, noise)
 
 
 def nearest_pixel(pixel: Pixel, depth_m: Depth) -> tuple[int, int]:
@@ -130,7 +135,7 @@ def nearest_pixel(pixel: Pixel, depth_m: Depth) -> tuple[int, int]:
     return min(max(round(u), 0), width - 1), min(max(round(v), 0), height - 1)
 
 
-def _cut(depth_m: Depth, pixel: Pixel, camera: Camera, angle: float) -> _Window:
+def _cut(depth_m: Depth, pixel: Pixel, camera: Camera, angle: float, noise: DepthNoise) -> _Window:
     radius = max(2, round(angle * camera.focal))
     u, v = nearest_pixel(pixel, depth_m)
     left, top = max(u - radius, 0), max(v - radius, 0)
@@ -141,7 +146,7 @@ def _cut(depth_m: Depth, pixel: Pixel, camera: Camera, angle: float) -> _Window:
     lateral[:2] -= centre[:2, None, None]
     return _Window(
         z=z,
-        valid=np.isfinite(z),
+        valid=np.isfinite(z) & np.isfinite(lateral[0]),
         du=columns - pixel[0],
         dv=rows - pixel[1],
         seed=(v - top, u - left),
@@ -149,6 +154,7 @@ def _cut(depth_m: Depth, pixel: Pixel, camera: Camera, angle: float) -> _Window:
         lateral=lateral,
         radius=radius,
         focal=camera.focal,
+        noise=noise,
     )
 
 
@@ -160,7 +166,7 @@ def _connected(window: _Window) -> Mask:
     blocked = np.ones((window.z.shape[0] + 2, window.z.shape[1] + 2), np.uint8)
     np.logical_not(window.valid, out=blocked[1:-1, 1:-1], casting="unsafe")
     z = float(window.z[row, column])
-    step = 4 * float(depth_noise(z)) + STEEPEST * z / window.focal
+    step = 4 * float(window.noise.sigma_m(z)) + STEEPEST * z / window.focal
     flags = 4 | cv2.FLOODFILL_MASK_ONLY | 2 << 8
     cv2.floodFill(window.z.astype(np.float32), blocked, (column, row), 0, step, step, flags)
     return np.asarray(blocked[1:-1, 1:-1] == 2, np.bool_)
@@ -178,7 +184,7 @@ def _grow_fit(window: _Window, own: Mask) -> _Fit | None:
         fit = _fit(window, inside)
         if fit is None:
             return None
-        spread = max(_spread(fit.residuals[inside]), 0.5 * fit.noise)
+        spread = max(_spread(fit.residuals[inside]), 0.5 * fit.noise_m)
         reached = own & (np.abs(fit.residuals) <= 3 * spread)
         if np.array_equal(reached, inside):
             break
@@ -199,7 +205,8 @@ def _fit(window: _Window, inside: Mask) -> _Fit | None:
     if abc[2] <= 0:  # behind the camera: noise, no surface
         return None
     inverse = (abc @ window.lateral.reshape(3, -1)).reshape(window.z.shape)
-    return _Fit(abc, covariance, window.z - inverted(inverse))
+    noise_m = float(window.noise.sigma_m(1 / abc[2]))
+    return _Fit(abc, covariance, window.z - inverted(inverse), noise_m)
 
 
 def _condition(square: Array) -> float:
@@ -218,10 +225,10 @@ def _plane(window: _Window, fit: _Fit) -> tuple[Plane, Array]:
     return plane, along @ fit.covariance @ along.T
 
 
-def _bridge(depth_m: Depth, pixel: Pixel, camera: Camera) -> Surface | None:
+def _bridge(depth_m: Depth, pixel: Pixel, camera: Camera, noise: DepthNoise) -> Surface | None:
     """The surface across a hole: only if the hole is small and all around it is one plane."""
     for angle in HOLE_HALF_ANGLES:
-        window = _cut(depth_m, pixel, camera, angle)
+        window = _cut(depth_m, pixel, camera, angle, noise)
         around = window.valid & ~_connected(window)  # a speck in the hole is no depth
         if np.count_nonzero(around) < 2 * MIN_POINTS or not _surrounds(window, around):
             continue
@@ -229,7 +236,7 @@ def _bridge(depth_m: Depth, pixel: Pixel, camera: Camera) -> Surface | None:
         if fit is None:
             return None
         # A twentieth may be the ragged rim of the hole; a second surface is more than that.
-        if np.quantile(np.abs(fit.residuals[around]), 0.95) > 4 * fit.noise:
+        if np.mean(np.abs(fit.residuals[around]) > 4 * fit.noise_m) > 0.05:
             return None
         return _describe(window, fit, around)
     return None
@@ -251,13 +258,14 @@ def _surrounds(window: _Window, around: Mask) -> bool:
 def _describe(window: _Window, fit: _Fit, own: Mask) -> Surface:
     depth_m, samples = _depth_at_centre(window, fit, own)
     spread = _spread(fit.residuals[own])
-    error = max(spread, 0.5 * fit.noise)
-    # A median of n is as good as a mean of n / 1.57; the other bound is the plane's own.
+    error = max(spread, 0.5 * fit.noise_m)
+    # A median of n is as good as a mean of n / 1.57; the other bound is the plane's own. The
+    # nearest pixels are about one patch that shares its noise: no better than one pixel.
     leverage = float(fit.covariance[2, 2])
     variance = error**2 * CORRELATED * max(1.57 / samples if samples else 0.0, leverage)
     to_rim_squared = float((np.square(window.dv)[:, None] + np.square(window.du))[own].min())
     variance += (HOLE_SLOPE * depth_m / window.focal) ** 2 * to_rim_squared
-    far = window.valid & (np.abs(fit.residuals) > max(4 * error, 2 * fit.noise))
+    far = window.valid & (np.abs(fit.residuals) > max(4 * error, 2 * fit.noise_m))
     known = np.count_nonzero(window.valid)
     share = float(np.count_nonzero(far) / known)
     if share > 0:  # the wanted point may as well be on the other surface

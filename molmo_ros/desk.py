@@ -17,6 +17,7 @@ from molmo_ros.asking import Progress, Question, Reply
 from molmo_ros.ending import Ended, Ending
 from molmo_ros.eyes import Eyes
 from molmo_ros.parameters import Parameters
+from molmo_ros.placing import Transforms
 from molmo_ros.worker import InFlight, Job, Worker
 
 GLANCE_S = 0.01  # between two looks whether a question that waits was cancelled or is late
@@ -30,11 +31,13 @@ class Desk:
         worker: Worker,
         settings: Callable[[], Parameters],
         eyes: Callable[[str], Eyes],
+        transforms: Transforms | None = None,
     ) -> None:
         """settings: the parameters as they are now; eyes: of a camera, by its name."""
         self._worker = worker
         self._settings = settings
         self._eyes = eyes
+        self._transforms = transforms
         self._in_flight = InFlight()
         self._closing = Event()
         self._predictor: Predictor | None = None
@@ -77,7 +80,9 @@ class Desk:
         """Runs in the worker."""
         assert self._predictor is not None, "a question was taken while the desk was closed"
         eyes = self._eyes(question.camera)
-        return asking.answer(question, self._predictor, eyes, settings, on_progress)
+        return asking.answer(
+            question, self._predictor, eyes, settings, on_progress, self._transforms
+        )
 
     def _wait(self, job: Job, question: Question) -> Reply:
         """The reply of a job; a question that need not wait any more leaves the line."""

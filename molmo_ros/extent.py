@@ -16,7 +16,8 @@ import numpy as np
 
 from molmo_ros.camera import Camera
 from molmo_ros.depth import Depth, Pixel, nearest_pixel
-from molmo_ros.planes import Array, Mask, Plane, cross, depth_noise
+from molmo_ros.noise import STEREO, DepthNoise
+from molmo_ros.planes import Array, Mask, Plane, cross
 
 REACH_M = 0.12  # from the waypoint; a longer patch is cut here: no gripper spans it
 GRID = 24  # steps from the waypoint to there: cells of 5 mm
@@ -49,10 +50,11 @@ def measure_extent(
     plane: Plane,
     camera: Camera,
     support: Plane | None,
+    depth_noise: DepthNoise = STEREO,
 ) -> Extent | None:
     """The patch of `plane` around a waypoint, without the support unless it lies on that."""
     points, centre, step = _grid_points(depth_m, pixel, float(position[2]), camera)
-    noise = depth_noise(points[2])
+    noise = depth_noise.sigma_m(points[2])
     tolerance = np.maximum(ON_PLANE_M, 2 * noise)
     # Unknown depth is NaN, and NaN is within no tolerance.
     on_patch = _squared_length(points - position[:, None, None]) <= REACH_M**2

@@ -45,6 +45,11 @@ class Eyes:
         self._clock_s = clock_s
         self._obstacle = obstacle
 
+    @property
+    def has_depth(self) -> bool:
+        """Whether somebody publishes depth, so that a frame should have it."""
+        return self._needs().depth
+
     def age_s(self, frame: Frame) -> float:
         """How long ago the image was taken; NaN when it carries no stamp."""
         return self._clock_s() - frame.stamp_s if frame.stamp_s else math.nan

@@ -16,7 +16,9 @@ import numpy.typing as npt
 
 from molmo_ros import convert
 from molmo_ros.camera import Camera
+from molmo_ros.camera_checks import doubts
 from molmo_ros.geometry import Location, Plane, find_support, locate
+from molmo_ros.noise import Errors
 
 T = TypeVar("T")
 
@@ -44,6 +46,7 @@ class View:
     rgb:     (H, W, 3) uint8
     depth_m: (H, W) float32 along the optical z axis, NaN where unknown; None without usable depth
     camera:  intrinsics of the image, None without usable ones
+    errors:  what is declared of pixels and depths
     notes:   what is missing or doubtful about depth and intrinsics, and what to do about it
     """
 
@@ -51,24 +54,38 @@ class View:
     depth_m: npt.NDArray[np.float32] | None
     camera: Camera | None
     notes: tuple[str, ...] = ()
+    errors: Errors = Errors()
 
     def locate(self, pixel: tuple[float, float]) -> Location:
         """Where in the optical frame the surface behind a pixel is, as far as depth tells."""
-        return locate(pixel, self.depth_m, self.camera, support=self._support)
+        return locate(
+            pixel,
+            self.depth_m,
+            self.camera,
+            support=self._support,
+            pixel_sigma=self.pixel_sigma,
+            noise=self.errors.depth,
+        )
+
+    @property
+    def pixel_sigma(self) -> float:
+        """Standard deviation of the model's pixel, in pixels of this picture."""
+        return self.errors.pixel_sigma_percent / 100 * self.rgb.shape[1]
 
     @cached_property
     def _support(self) -> Plane | None:
         """What the objects stand on: searched once a frame, and only when there is a point."""
         if self.depth_m is None or self.camera is None:
             return None
-        return find_support(self.depth_m, self.camera)
+        return find_support(self.depth_m, self.camera, self.errors.depth)
 
 
-def open_frame(frame: Frame, *, rectified: bool = False) -> View:
+def open_frame(frame: Frame, *, rectified: bool = False, errors: Errors | None = None) -> View:
     """Decodes the messages of a frame; raises ConvertError when the image itself is unreadable.
 
     Unusable depth or intrinsics cost the waypoints, not the answer: they become notes.
     rectified: the image is image_rect (see Camera.from_info)
+    errors:    what is declared of pixels and depths
     """
     rgb = convert.to_rgb(frame.image)
     height, width = rgb.shape[:2]
@@ -77,7 +94,9 @@ def open_frame(frame: Frame, *, rectified: bool = False) -> View:
     if depth_m is not None:
         notes += _frame_notes(frame)
     camera = _tried(lambda: _open_camera(frame.camera_info, width, height, rectified), notes)
-    return View(rgb, depth_m, camera, tuple(notes))
+    if camera is not None:
+        notes += doubts(frame.camera_info, camera, rectified=rectified)
+    return View(rgb, depth_m, camera, tuple(notes), errors or Errors())
 
 
 def _tried(opener: Callable[[], T], notes: list[str]) -> T | None:

@@ -15,6 +15,7 @@ from molmo_ros import pose
 from molmo_ros.camera import Camera
 from molmo_ros.depth import Depth, Pixel, Surface, find_surface
 from molmo_ros.extent import Extent, measure_extent
+from molmo_ros.noise import STEREO, DepthNoise
 from molmo_ros.planes import Array, Plane, find_dominant_plane
 
 SUPPORT_STEP = 16  # pixels between the samples in which the support plane is sought
@@ -30,6 +31,13 @@ class Status(IntEnum):
     NO_CAMERA_INFO = 3
     LOST = 4
     LOW_CONFIDENCE = 5
+
+
+class Source(IntEnum):
+    """Where a position comes from; the numbers are Waypoint.msg's."""
+
+    MEASURED = 0
+    PLANE = 1
 
 
 def _unknown(*shape: int) -> Array:
@@ -50,6 +58,7 @@ class Location:
     """
 
     status: Status
+    source: Source = Source.MEASURED
     ray: Array = field(default_factory=lambda: _unknown(3))
     position: Array = field(default_factory=lambda: _unknown(3))
     normal: Array = field(default_factory=lambda: _unknown(3))
@@ -65,7 +74,7 @@ class Location:
     height_m: float = np.nan
 
 
-def find_support(depth_m: Depth, camera: Camera) -> Plane | None:
+def find_support(depth_m: Depth, camera: Camera, noise: DepthNoise = STEREO) -> Plane | None:
     """The plane that the scene rests on: the one that most of the picture lies on, if any.
 
     Gravity is unknown here: in a picture full of wall, the wall is what it finds.
@@ -75,7 +84,7 @@ def find_support(depth_m: Depth, camera: Camera) -> Plane | None:
     z = depth_m[start::SUPPORT_STEP, start::SUPPORT_STEP].astype(np.float64)
     rows, columns = np.nonzero(np.isfinite(z))
     uv = np.column_stack([columns, rows]) * SUPPORT_STEP + start
-    return find_dominant_plane(camera.directions(uv), z[rows, columns])
+    return find_dominant_plane(camera.directions(uv), z[rows, columns], noise)
 
 
 def locate(
@@ -85,6 +94,7 @@ def locate(
     *,
     support: Plane | None = None,
     pixel_sigma: float = 3.0,
+    noise: DepthNoise = STEREO,
 ) -> Location:
     """Lifts a pixel into 3-D.
 
@@ -92,23 +102,27 @@ def locate(
     depth_m:     (H, W) metres along z, NaN unknown, registered to the camera's image
     support:     of the same frame, from find_support; without it no height is known
     pixel_sigma: standard deviation of the pixel, per axis, as declared for the model
+    noise:       of one pixel of the depth image, as declared for the camera
     """
     if camera is None:
         return Location(status=Status.NO_CAMERA_INFO)
     ray = camera.ray(pixel)
+    spread = direction_spread(pixel, camera, pixel_sigma)
+    if not np.isfinite([*ray, *spread.ravel()]).all():  # past what the lens model describes
+        return Location(status=Status.NO_CAMERA_INFO)
     nowhere = Location(status=Status.NO_DEPTH, ray=ray)
     if depth_m is None:
         return nowhere
     camera.require_size(depth_m.shape[1], depth_m.shape[0], "depth image")
     if not (-0.5 <= pixel[0] <= camera.width - 0.5 and -0.5 <= pixel[1] <= camera.height - 0.5):
         return nowhere
-    surface = find_surface(depth_m, pixel, camera)
+    surface = find_surface(depth_m, pixel, camera, noise)
     if surface is None:
         return nowhere
     position = surface.depth_m * ray / ray[2]
-    extent = measure_extent(depth_m, pixel, position, surface.plane, camera, support)
+    extent = measure_extent(depth_m, pixel, position, surface.plane, camera, support, noise)
     height = np.nan if support is None else float(support.heights(position))
-    return _assemble(ray, position, surface, extent, height, _spread(pixel, camera, pixel_sigma))
+    return _assemble(ray, position, surface, extent, height, spread)
 
 
 def transform(location: Location, rotation: Array, translation: Array) -> Location:
@@ -125,7 +139,7 @@ def transform(location: Location, rotation: Array, translation: Array) -> Locati
     )
 
 
-def _spread(pixel: Pixel, camera: Camera, pixel_sigma: float) -> Array:
+def direction_spread(pixel: Pixel, camera: Camera, pixel_sigma: float) -> Array:
     """(3, 2) how far the direction (z = 1) of a pixel moves in one sigma of u and of v."""
     u, v = pixel
     around = camera.directions([(u + 0.5, v), (u - 0.5, v), (u, v + 0.5), (u, v - 0.5)])

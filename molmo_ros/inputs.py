@@ -10,7 +10,7 @@ from typing import Any
 from rclpy.node import Node
 
 from molmo_ros.eyes import Eyes
-from molmo_ros.listener import Listener
+from molmo_ros.listener import StreamListener
 from molmo_ros.parameters import Parameters
 from molmo_ros.statistics import CameraReport
 from molmo_ros.streams import CameraStreams
@@ -26,7 +26,7 @@ class Inputs:
         self._node = node
         self._hooks: tuple[Hook, ...] = ()
         self._hooking = Lock()
-        self._listener: Listener | None = None
+        self._listener: StreamListener | None = None
         self._cameras = {
             name: CameraStreams(node, name, clock_s, partial(self._tell, name))
             for name in cameras or ("",)
@@ -63,11 +63,11 @@ class Inputs:
 
         Raises what rclpy raises at qos_overrides that make no sense.
         """
-        self._listener = Listener(self._node)
+        self._listener = StreamListener(self._node)
         try:
             for camera in self._cameras.values():
                 for stream in camera.open(settings):
-                    self._listener.subscribe(stream)
+                    self._listener.follow(stream)
         except Exception:
             self.close()
             raise

@@ -1,6 +1,6 @@
-"""Serves the subscriptions of all cameras with a node, an executor and a thread of their own.
+"""Serves subscriptions with a node, an executor and a thread of their own.
 
-For two reasons. Images wake this small executor only: the node's large one, with all its
+For two reasons. Images and transforms wake this small executor only: the node's large one, with all its
 services, costs three times as much per message. And rclpy dies when a subscription is destroyed
 under a spinning executor: here nothing spins any more by then.
 """
@@ -9,10 +9,12 @@ from __future__ import annotations
 
 from itertools import count
 from threading import Thread
+from typing import Any
 
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.parameter import Parameter
+from rclpy.qos import QoSProfile
 from rclpy.qos_overriding_options import QoSOverridingOptions
 
 from molmo_ros.qos import UNKNOWN
@@ -30,11 +32,13 @@ LOOKS = 20
 class Listener:
     """Subscriptions that a thread serves, from start until stop."""
 
-    def __init__(self, node: Node) -> None:
-        """node: whose name, namespace and qos_overrides the listening one takes over."""
-        name = f"{node.get_name()}_inputs"
-        self._log = node.get_logger()
-        self._node = Node(
+    def __init__(self, node: Node, what: str) -> None:
+        """node: whose name, namespace and qos_overrides the listening one takes over.
+
+        what: ends the name of the listening one
+        """
+        name = f"{node.get_name()}_{what}"
+        self.node = Node(
             name,
             namespace=node.get_namespace(),
             cli_args=["--ros-args", "-r", f"__node:={name}"],  # a renamed node renames this one
@@ -42,11 +46,34 @@ class Listener:
             start_parameter_services=False,
         )
         self._executor = SingleThreadedExecutor()
-        self._executor.add_node(self._node)
+        self._executor.add_node(self.node)
         self._thread = Thread(target=self._executor.spin, name=name)
 
-    def subscribe(self, stream: Stream) -> None:
-        self._node.create_subscription(
+    def subscribe(
+        self, kind: type, topic: str, callback: Any, qos: QoSProfile, **options: Any
+    ) -> None:
+        self.node.create_subscription(kind, topic, callback, qos, **options)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self) -> None:
+        self._executor.shutdown()
+        if self._thread.ident is not None:  # it was started
+            self._thread.join()
+        self.node.destroy_node()
+
+
+class StreamListener(Listener):
+    """Listens to cameras, and tells of publishers that cannot be heard."""
+
+    def __init__(self, node: Node) -> None:
+        super().__init__(node, "inputs")
+        self._log = node.get_logger()
+
+    def follow(self, stream: Stream) -> None:
+        """Subscribes to a stream; its QoS may be overridden by parameters (qos_overrides)."""
+        self.subscribe(
             stream.kind,
             stream.topic,
             stream.on_message,
@@ -57,28 +84,19 @@ class Listener:
             qos_overriding_options=QoSOverridingOptions.with_default_policies(),
         )
 
-    def start(self) -> None:
-        self._thread.start()
-
-    def stop(self) -> None:
-        self._executor.shutdown()
-        if self._thread.ident is not None:  # it was started
-            self._thread.join()
-        self._node.destroy_node()
-
     def _complain(self, stream: Stream) -> None:
         """Logs which publishers are not heard, as soon as discovery knows their nodes."""
         looks = count(1)
 
         def look() -> None:
-            complaint = stream.complaint(self._node)
+            complaint = stream.complaint(self.node)
             if (UNKNOWN in complaint or not complaint) and next(looks) < LOOKS:
                 return
-            self._node.destroy_timer(timer)
+            self.node.destroy_timer(timer)
             if complaint:
                 self._log.warning(complaint)
 
-        timer = self._node.create_timer(LOOK_S, look)
+        timer = self.node.create_timer(LOOK_S, look)
 
 
 def _wall_time() -> Parameter:

@@ -1,6 +1,7 @@
 """Turns replies into messages: ours, and the standard ones for those who do not want ours.
 
-Every header is that of the image. Unknown numbers are NaN, never zero.
+Every header has the stamp of the image; its frame is that of the numbers: the image's own, or the
+one into which a waypoint was transformed. Unknown numbers are NaN, never zero.
 """
 
 from __future__ import annotations
@@ -80,13 +81,15 @@ def waypoints(reply: Reply, age_s: float) -> list[Waypoint]:
 def _waypoint(reply: Reply, index: int, located: Located, age_s: float) -> Waypoint:
     found, location = located.found, located.location
     height, width = reply.view.rgb.shape[:2]
+    image = header(reply)
     waypoint = Waypoint(
-        header=header(reply),
+        header=Header(stamp=image.stamp, frame_id=located.frame or image.frame_id),
         status=int(location.status),
+        source=int(location.source),
         index=index,
         label=found.point.label,
         camera=reply.question.camera,
-        optical_frame=reply.frame.image.header.frame_id,
+        optical_frame=image.frame_id,
         u=float(found.pixel[0]),
         v=float(found.pixel[1]),
         image_width=width,
@@ -113,12 +116,16 @@ def usable(waypoints: Sequence[Waypoint]) -> list[Waypoint]:
 
 
 def pose_array(header: Header, waypoints: Sequence[Waypoint]) -> PoseArray:
-    """The poses alone, in the order in which the model named them."""
+    """The poses alone, in the order in which the model named them, all in one frame.
+
+    header: of the image, for an array without poses
+    """
+    header = waypoints[0].header if waypoints else header
     return PoseArray(header=header, poses=[waypoint.pose.pose for waypoint in waypoints])
 
 
 def pose_stamped(waypoint: Waypoint) -> PoseStamped:
-    """One pose with the header of the image."""
+    """One pose with the header of its waypoint."""
     return PoseStamped(header=waypoint.header, pose=waypoint.pose.pose)
 
 

@@ -35,8 +35,10 @@ from molmo_ros.lifecycle import SafeLifecycleNode
 from molmo_ros.msg import Answer
 from molmo_ros.outputs import Outputs
 from molmo_ros.parameters import ParameterError, Parameters
+from molmo_ros.placing import needs_transforms
 from molmo_ros.serving import spin, start
 from molmo_ros.standing import StandingQuestion
+from molmo_ros.transforms import Transforms
 from molmo_ros.worker import Worker
 
 # Every question that waits holds one (at most 17: one is answered, 16 in the queue), a transition
@@ -61,8 +63,9 @@ class MolmoNode(SafeLifecycleNode):
         self._is_active = False
         self._is_closing = False
         self._inputs = Inputs(self, settings.cameras, self._now_s)
+        self._transforms = Transforms(self)
         self._outputs = Outputs(self)
-        self._desk = Desk(self._worker, self._settings, self._inputs.eyes)
+        self._desk = Desk(self._worker, self._settings, self._inputs.eyes, self._transforms)
         self._standing = StandingQuestion(
             self._ask_standing, self._settings, lambda: self._inputs.names
         )
@@ -77,7 +80,7 @@ class MolmoNode(SafeLifecycleNode):
         try:
             self._predictor = self._worker.call(lambda: open_predictor(settings))
         except Exception as error:  # a bundle can be wrong in many ways; the node must live on
-            self.get_logger().error(f"cannot configure: {error or type(error).__name__}")
+            self.get_logger().error(f"cannot configure: {str(error) or type(error).__name__}")
             return FAILURE
         self._identity = (self._predictor.model_id, self._predictor.engine_id)
         self.get_logger().info("{} is ready on {}".format(*self._identity))
@@ -86,11 +89,14 @@ class MolmoNode(SafeLifecycleNode):
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
         if self._is_closing:  # a signal came while autostart was loading
             return FAILURE
+        settings = self._settings()
         try:
-            self._inputs.open(self._settings())
+            self._inputs.open(settings)
         except Exception as error:  # rclpy has many for qos_overrides that make no sense
-            self.get_logger().error(f"cannot activate: {error or type(error).__name__}")
+            self.get_logger().error(f"cannot activate: {str(error) or type(error).__name__}")
             return FAILURE
+        if needs_transforms(settings):  # from now on: those of the first image must be known
+            self._transforms.open(settings.tf_buffer_s)
         self._desk.open(self._predictor)
         self._is_active = True
         self._standing.start()
@@ -158,6 +164,7 @@ class MolmoNode(SafeLifecycleNode):
         self._desk.close()
         self._standing.stop()
         self._inputs.close()
+        self._transforms.close()
 
     def _free(self) -> None:
         if self._predictor is not None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from rcl_interfaces.msg import (
@@ -22,10 +22,11 @@ from rclpy.node import Node
 from rclpy.parameter import Parameter
 
 from molmo_ros.modes import MODES
+from molmo_ros.noise import KINDS, Errors
 from molmo_ros.worker import POLICIES
 
 ROS_PREFIXES = ("qos_overrides.",)  # overrides that rclpy itself declares, if and when it wants
-KINDS = {
+TYPES = {
     bool: "true or false",
     int: "a whole number",
     float: "a number with a decimal point",
@@ -164,6 +165,63 @@ class Parameters:
         "Name of the action: remapping it takes five rules, one for each of its parts.",
         read_only=True,
     )
+    target_frame: str = parameter(
+        "", "Frame of the waypoints, such as base_link; empty leaves them in the optical frame."
+    )
+    tf_timeout_s: float = parameter(
+        0.2,
+        "How long a question waits for the transform at the stamp of its image.",
+        between=(0.0, 10.0),
+    )
+    tf_buffer_s: float = parameter(
+        10.0,
+        "How far back transforms are remembered. Read when listening to them begins.",
+        between=(0.1, 600.0),
+    )
+    depth_noise: str = parameter(
+        "stereo",
+        "How the noise of depth grows: stereo with the square of distance, tof with distance.",
+        choices=tuple(KINDS),
+    )
+    depth_noise_floor_m: float = parameter(
+        0.0, "Noise of depth at no distance; 0 takes that of the kind.", between=(0.0, 1.0)
+    )
+    depth_noise_growth: float = parameter(
+        0.0,
+        "What is added at 1 m, metres; 0 takes that of the kind.",
+        between=(0.0, 1.0),
+    )
+    pixel_sigma_percent: float = parameter(
+        0.47,
+        "Standard deviation of the model's pixel along each axis, percent of the image's width.",
+        between=(0.01, 100.0),
+    )
+    plane_frame: str = parameter(
+        "",
+        "Where nobody publishes depth: points lie on the x-y plane of this frame; empty: nowhere.",
+    )
+    plane_height_m: float = parameter(
+        0.0, "Lifts that plane along the z axis of plane_frame.", between=(-100.0, 100.0)
+    )
+    plane_sigma_m: float = parameter(
+        0.005,
+        "Standard deviation of the real surface's distance from that plane.",
+        between=(0.0, 10.0),
+    )
+    plane_at_holes: bool = parameter(
+        False, "Use the plane, too, where there is depth but none at the point."
+    )
+
+    @property
+    def errors(self) -> Errors:
+        """What the parameters declare of depths and pixels."""
+        kind = KINDS[self.depth_noise]
+        noise = replace(
+            kind,
+            floor_m=self.depth_noise_floor_m or kind.floor_m,
+            growth=self.depth_noise_growth or kind.growth,
+        )
+        return Errors(pixel_sigma_percent=self.pixel_sigma_percent, depth=noise)
 
 
 def declare(node: Node) -> None:
@@ -204,7 +262,7 @@ def _complaints(field: dataclasses.Field, value: Any) -> list[str]:
     if wanted is tuple:
         return _name_complaints(field.name, value)
     if type(value) is not wanted:
-        return [f"{field.name}: got {value!r}, wanted {KINDS[wanted]}"]
+        return [f"{field.name}: got {value!r}, wanted {TYPES[wanted]}"]
     low_high, choices = field.metadata["between"], field.metadata["choices"]
     if low_high and not low_high[0] <= value <= low_high[1]:
         return [f"{field.name}: got {value!r}, wanted {low_high[0]} to {low_high[1]}"]

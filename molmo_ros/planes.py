@@ -15,6 +15,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from molmo_ros.noise import STEREO, DepthNoise
+
 Array = npt.NDArray[np.float64]
 Mask = npt.NDArray[np.bool_]
 
@@ -63,22 +65,15 @@ def cross(a: Sequence[float] | Array, b: Sequence[float] | Array) -> Array:
     return np.array([ay * bz - az * by, az * bx - ax * bz, ax * by - ay * bx])
 
 
-def depth_noise(depth_m: npt.ArrayLike) -> Array:
-    """What to expect of a depth camera, one standard deviation in metres.
-
-    Stereo and structured light err by a constant share of a pixel of disparity, so in depth by its
-    square: 2 mm at 1 m is what both Kinect and RealSense show; half a millimetre is rounding.
-    """
-    return np.asarray(0.0005 + 0.002 * np.square(depth_m), np.float64)
-
-
 def fit_plane(directions: Array, depth_m: Array) -> Plane:
     """The least-squares plane of (N, 3) directions seen at (N,) depths, N >= 3."""
     weights, *_ = np.linalg.lstsq(directions, 1 / depth_m, rcond=None)
     return Plane.from_inverse(np.asarray(weights, np.float64))
 
 
-def find_dominant_plane(directions: Array, depth_m: Array) -> Plane | None:
+def find_dominant_plane(
+    directions: Array, depth_m: Array, noise: DepthNoise = STEREO
+) -> Plane | None:
     """The plane that holds most points, or None when none holds a fifth of them (RANSAC).
 
     Samples with a fixed seed: the same picture always has the same plane.
@@ -86,7 +81,7 @@ def find_dominant_plane(directions: Array, depth_m: Array) -> Plane | None:
     if len(depth_m) < 3 / SUPPORT_SHARE:
         return None
     points = directions * depth_m[:, None]
-    tolerance = 2 * depth_noise(depth_m)
+    tolerance = 2 * noise.sigma_m(depth_m)
     inside = _best_sample(points, tolerance)
     for _ in range(3):  # each refit reaches a little further
         if inside.mean() < SUPPORT_SHARE:

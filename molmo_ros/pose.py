@@ -49,6 +49,19 @@ def rotation_matrix(xyzw: Array) -> Array:
     )
 
 
+def slerp(start: Array, end: Array, share: float) -> Array:
+    """The unit quaternion a share of the way from one to another, by the shorter turn."""
+    cosine = float(start @ end)
+    if cosine < 0:  # q and -q are the same rotation
+        end, cosine = -end, -cosine
+    angle = float(np.arccos(min(cosine, 1.0)))
+    if angle < 1e-6:
+        return start
+    return np.asarray(
+        (np.sin((1 - share) * angle) * start + np.sin(share * angle) * end) / np.sin(angle)
+    )
+
+
 def position_covariance(
     position: Array, normal: Array, direction_sigma: Array, depth_sigma_m: float
 ) -> Array:

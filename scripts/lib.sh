@@ -106,9 +106,9 @@ pip_install() {
 
 # Interfaces and launch files into install/; Python files are links into the checkout.
 build_interfaces() {
-  local wanted
+  local wanted packages=(.)
   wanted=$(
-    fingerprint package.xml CMakeLists.txt msg/* srv/* action/*
+    fingerprint package.xml CMakeLists.txt msg/* srv/* action/* scripts/ros/tf2_msgs/{*.*,msg/*}
     find molmo_ros engine model training sim cli launch config rviz assets -type f \
       -not -path '*/__pycache__/*' | LC_ALL=C sort
     echo "$ros"
@@ -118,9 +118,12 @@ build_interfaces() {
   say "Building the ROS interfaces ..."
   rm -rf install # so that no link to a file that is gone stays behind
   mkdir -p log
+  # Every installation of ROS 2 has tf2_msgs; its wheels do not.
+  python -c 'import tf2_msgs' 2>/dev/null || packages+=(scripts/ros/tf2_msgs)
   # Of itself colcon lets make wait while the machine is busy.
   MAKEFLAGS=-j$(nproc) \
-    colcon --log-base log build --symlink-install --base-paths . >log/build.txt 2>&1 || {
+    colcon --log-base log build --symlink-install --base-paths "${packages[@]}" \
+      >log/build.txt 2>&1 || {
     tail -n 40 log/build.txt >&2
     die "colcon build failed: see above, and log/build.txt for all of it."
   }

@@ -27,21 +27,32 @@ class RayRenderer:
         self._pixels = np.column_stack([u, v])
 
     def render(self, scene: Scene) -> Frame:
-        world, (width, height) = self._world, self._size
-        world.show(scene)
-        pose = scene.camera.pose
+        width, height = self._size
         rays = pixel_rays(self._pixels, scene.camera.intrinsics(width, height))
-        geoms, depth_m, normals = self._cast(rays @ pose[:3, :3].T, pose[:3, 3])
-        light = _shade(normals, scene.lighting, pose[:3, 2])
-        colours = world.model.geom_rgba[geoms, :3] * light[:, None]
+        geoms, depth_m, normals = self._hits(scene, rays)
+        light = _shade(normals, scene.lighting, scene.camera.pose[:3, 2])
+        colours = self._world.model.geom_rgba[geoms, :3] * light[:, None]
         colours[geoms < 0] = 0
         rgb = np.round(255 * np.minimum(colours, 1)).astype(np.uint8)
-        segments = np.maximum(geoms - FIRST_OBJECT, -1).astype(np.int16)
         return Frame(
             rgb=rgb.reshape(height, width, 3),
             depth_m=depth_m.astype(np.float32).reshape(height, width),
-            segments=segments.reshape(height, width),
+            segments=_segments(geoms).reshape(height, width),
         )
+
+    def cast(self, scene: Scene, rays: Array) -> tuple[npt.NDArray[np.int16], Array, Array]:
+        """What rays (N, 3) of the optical frame with z = 1 meet, whatever lens bent them there.
+
+        returns: index of the object (N,), -1 = none of them; depth (N,), 0 = nothing at all;
+            unit normal (N, 3) in the optical frame
+        """
+        geoms, depth_m, normals = self._hits(scene, rays)
+        return _segments(geoms), depth_m, normals @ scene.camera.pose[:3, :3]
+
+    def _hits(self, scene: Scene, rays: Array) -> tuple[npt.NDArray[np.int32], Array, Array]:
+        self._world.show(scene)
+        pose = scene.camera.pose
+        return self._cast(rays @ pose[:3, :3].T, pose[:3, 3])
 
     def close(self) -> None:
         """Holds nothing that outlives it."""
@@ -68,6 +79,11 @@ class RayRenderer:
             FAR_M,
         )
         return geoms, np.where(geoms < 0, 0.0, depth_m), normals.reshape(n, 3)
+
+
+def _segments(geoms: npt.NDArray[np.int32]) -> npt.NDArray[np.int16]:
+    """Geom ids -> indices into the scene's objects, -1 = none of them."""
+    return np.maximum(geoms - FIRST_OBJECT, -1).astype(np.int16)
 
 
 def _shade(normals: Array, lighting: Lighting, forward: Array) -> Array:

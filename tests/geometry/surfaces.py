@@ -51,6 +51,7 @@ def camera_info(**fields: object) -> SimpleNamespace:
         "distortion_model": "plumb_bob",
         "d": [0.0] * 5,
         "k": [500.0, 0, 320, 0, 500, 240, 0, 0, 1],
+        "r": [1.0, 0, 0, 0, 1, 0, 0, 0, 1],
         "p": [480.0, 0, 310, 0, 0, 480, 230, 0, 0, 0, 1, 0],
         "binning_x": 0,
         "binning_y": 0,

@@ -5,14 +5,14 @@ from hypothesis import strategies as st
 from surfaces import CAMERA, directions, plane_depth, unit, wall
 
 from molmo_ros.depth import find_surface
-from molmo_ros.planes import depth_noise
+from molmo_ros.noise import STEREO
 
 MIDDLE = (320.0, 240.0)
 
 
 def noisy(depth, seed=0):
     noise = np.random.default_rng(seed).standard_normal(depth.shape)
-    return (depth + noise * depth_noise(depth)).astype(np.float32)
+    return (depth + noise * STEREO.sigma_m(depth)).astype(np.float32)
 
 
 def degrees_between(a, b):
@@ -58,7 +58,7 @@ def test_noise_is_averaged_and_its_size_is_reported():
     truth = plane_depth(normal, (0, 0, 0.8))
     surfaces = [find_surface(noisy(truth, seed), MIDDLE, CAMERA) for seed in range(30)]
     errors = np.array([surface.depth_m for surface in surfaces]) - 0.8
-    sigma = float(depth_noise(0.8))
+    sigma = float(STEREO.sigma_m(0.8))
     assert errors.std() < sigma / 2  # a median of 25 has a quarter of the noise of one
     assert np.median([s.spread_m for s in surfaces]) == pytest.approx(sigma, rel=0.2)
     angles = [degrees_between(s.plane.normal, normal) for s in surfaces]

@@ -61,6 +61,13 @@ def test_colcon_installs_copies_that_work_without_the_sources(sources, tmp_path)
     assert {"molmo_node", "camera_node", "molmo.launch.py"} <= set(printed.split())
 
 
+def test_a_workspace_finds_one_package_in_the_checkout():
+    """The stand-in for tf2_msgs must not hide that of a ROS 2 installation."""
+    listed = run("colcon", "list", "--names-only", "--base-paths", ROOT, cwd=ROOT)
+    names = [line for line in listed.splitlines() if not line.startswith("[")]
+    assert names == ["molmo_ros"]
+
+
 def test_pip_installs_the_parts_that_need_no_ros(sources, tmp_path):
     site = tmp_path / "site"
     pip = [sys.executable, "-m", "pip", "install", "-qq", "--no-deps", "--no-build-isolation"]

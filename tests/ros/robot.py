@@ -16,6 +16,7 @@ import cv2
 import numpy as np
 import rclpy
 from action_msgs.msg import GoalStatus
+from geometry_msgs.msg import Quaternion, Transform, TransformStamped, Vector3
 from lifecycle_msgs.msg import Transition
 from lifecycle_msgs.srv import ChangeState, GetState
 from rcl_interfaces.srv import GetParameters, SetParameters
@@ -23,16 +24,18 @@ from rclpy.action import ActionClient
 from rclpy.duration import Duration
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.parameter import Parameter, parameter_value_to_python
-from rclpy.qos import qos_profile_sensor_data
+from rclpy.qos import DurabilityPolicy, QoSProfile, qos_profile_sensor_data
 from rclpy.task import Future
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from std_msgs.msg import Header
+from tf2_msgs.msg import TFMessage
 
 from molmo_ros.action import Ask
 from molmo_ros.srv import Ask as AskSync
 
 PATIENCE_S = 20.0  # for anything that should come at once; only a broken node lets it pass
 FRAME_ID = "wrist_optical_frame"
+LATCHED = QoSProfile(depth=100, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 SERIAL = itertools.count()  # two nodes of one name would share a logger
 
 TRANSITIONS = {
@@ -114,6 +117,8 @@ class Robot:
         self.client = ActionClient(self.node, Ask, "molmo/ask")
         self._parameters = self.node.create_client(SetParameters, "molmo/set_parameters")
         self._values = self.node.create_client(GetParameters, "molmo/get_parameters")
+        self._moving = self.node.create_publisher(TFMessage, "/tf", 100)
+        self._static = self.node.create_publisher(TFMessage, "/tf_static", LATCHED)
         self.filmed: list[Header] = []
         self._executor = SingleThreadedExecutor()
         self._executor.add_node(self.node)
@@ -180,6 +185,20 @@ class Robot:
             data = _bytes(shot.rgb)
             self._image.publish(Image(**size, encoding="rgb8", step=3 * width, data=data))
         return header
+
+    def mount(self, parent: str, child: str, position, xyzw) -> None:
+        """Publishes a transform that holds at all times."""
+        self._static.publish(TFMessage(transforms=[transform(parent, child, position, xyzw)]))
+
+    def move(self, stamp, parent: str, child: str, position, xyzw) -> None:
+        """Publishes where a frame is at an instant."""
+        moved = transform(parent, child, position, xyzw)
+        moved.header.stamp = stamp
+        self._moving.publish(TFMessage(transforms=[moved]))
+
+    def wait_until_moves_are_heard(self) -> None:
+        """Returns when somebody listens to /tf: what is published before is lost."""
+        self.until(self._moving.get_subscription_count, "a subscriber of /tf")
 
     def _header(self, age_s: float) -> Header:
         stamp = self.node.get_clock().now() - Duration(seconds=age_s)
@@ -279,6 +298,17 @@ class Goal:
         self._robot.until(self._result.done, "a result")
         self.status = self._result.result().status
         return self._result.result().result.answer
+
+
+def transform(parent: str, child: str, position, xyzw) -> TransformStamped:
+    """A transform without a stamp."""
+    message = TransformStamped(header=Header(frame_id=parent), child_frame_id=child)
+    x, y, z = map(float, position)
+    message.transform = Transform(
+        translation=Vector3(x=x, y=y, z=z),
+        rotation=Quaternion(**dict(zip("xyzw", map(float, xyzw), strict=True))),
+    )
+    return message
 
 
 def _bytes(values: np.ndarray) -> array:
