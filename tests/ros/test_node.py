@@ -6,34 +6,14 @@ import cv2
 import numpy as np
 import pytest
 from action_msgs.msg import GoalStatus
-from conftest import BUNDLE
+from conftest import BUNDLE, SIZE
 from geometry_msgs.msg import PoseArray, PoseStamped
-from robot import FRAME_ID, NodeProcess, Shot, bare_table
+from robot import FRAME_ID, NodeProcess, bare_table
 from sensor_msgs.msg import Image
 from std_msgs.msg import String
 from visualization_msgs.msg import MarkerArray
 
 from molmo_ros.msg import Answer, Waypoint
-from molmo_sim.questions import questions_about
-from molmo_sim.render import open_renderer
-from molmo_sim.scene import sample_scene
-
-SIZE = (320, 240)
-
-
-@pytest.fixture(scope="module")
-def scene() -> tuple[Shot, str, tuple[float, float]]:
-    """A rendered table, a request to point to one thing on it, and the pixel that is meant."""
-    renderer = open_renderer(*SIZE)
-    table = sample_scene(11)
-    frame = renderer.render(table)
-    renderer.close()
-    questions = questions_about(table, frame, np.random.default_rng(0))
-    question = next(
-        q for q in questions if q.kind == "point" and q.count == 1 and q.label[-1] != "s"
-    )
-    shot = Shot(frame.rgb, frame.depth_m, table.camera.intrinsics(*SIZE))
-    return shot, question.prompt, tuple(np.multiply(question.points[0], SIZE) / 100)
 
 
 def test_words_and_waypoints_stream_before_the_result(host, scene):
