@@ -72,10 +72,11 @@ class MolmoClient:
         """
         self._own = OwnNode() if node is None else None
         self.node: Node = node or self._own.node
+        self.name = self.node.resolve_service_name(name)
         self._patience_s = patience_s
         group = ReentrantCallbackGroup()
-        self._line = Line(self.node, name, group)
-        self._lifecycle = Lifecycle(self.node, name, group)
+        self._line = Line(self.node, self.name, group)
+        self._lifecycle = Lifecycle(self.node, self.name, group)
         self._lock = Lock()
         self._open: set[Asking] = set()
         # Steady time: with use_sim_time the node's own clock may stand still.

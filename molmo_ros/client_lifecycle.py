@@ -25,11 +25,11 @@ NEXT_STEP = {  # on the way to active
 
 
 class Lifecycle:
-    """The lifecycle of one node."""
+    """The lifecycle of one node, by its absolute name."""
 
     def __init__(self, node: Node, name: str, group: CallbackGroup) -> None:
         self._node = node
-        self._name = node.resolve_service_name(name)
+        self._name = name
         self._state = node.create_client(GetState, f"{name}/get_state", callback_group=group)
         self._change = node.create_client(
             ChangeState, f"{name}/change_state", callback_group=group

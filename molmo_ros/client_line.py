@@ -22,8 +22,9 @@ class Line(ActionClient):
     """
 
     def __init__(self, node: Node, name: str, group: CallbackGroup) -> None:
+        """name: of the Molmo node, absolute."""
         self.node = node
-        self.address = node.resolve_topic_name(f"{name}/ask")
+        self.address = f"{name}/ask"
         self._sending = Lock()
         super().__init__(node, Ask, self.address, callback_group=group)
 
