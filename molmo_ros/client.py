@@ -29,12 +29,13 @@ from molmo_ros.client_node import OwnNode
 from molmo_ros.client_waiting import MolmoError, refuse_in_callback
 from molmo_ros.ending import Ending
 from molmo_ros.grasp import approach, sigma_m
+from molmo_ros.modes import Mode
 from molmo_ros.msg import Answer, Waypoint
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
-__all__ = ["Asking", "Ending", "MolmoClient", "MolmoError", "approach", "sigma_m"]
+__all__ = ["Asking", "Ending", "Mode", "MolmoClient", "MolmoError", "approach", "sigma_m"]
 
 LATE_S = 10.0  # the deadline is the node's own; one that misses it by this much is stuck
 GOODBYE_S = 2.0  # for the node to end what close() cancels
@@ -85,18 +86,15 @@ class MolmoClient:
         self._timer.cancel()  # it runs while questions are open
         atexit.register(self.close)
 
-    def ask(self, prompt: str, *, mode: int = Answer.MODE_ANSWER, **how: Unpack[How]) -> Answer:
-        """The answer to a question about the newest frame: complete, with or without points.
-
-        mode: Answer.MODE_*
-        """
+    def ask(self, prompt: str, *, mode: Mode = Mode.ANSWER, **how: Unpack[How]) -> Answer:
+        """The answer to a question about the newest frame: complete, with or without points."""
         refuse_in_callback(self.node)
         return _wait(self.ask_async(prompt, mode=mode, **how))
 
     def point(self, what: str, **how: Unpack[How]) -> list[Waypoint]:
         """Where the named things are, as "the mug handle": waypoints whose pose is valid.
 
-        Empty when there are none, and when none has a pose: ask() with MODE_POINT tells these
+        Empty when there are none, and when none has a pose: ask() with Mode.POINT tells these
         apart.
         """
         refuse_in_callback(self.node)
@@ -107,28 +105,28 @@ class MolmoClient:
         refuse_in_callback(self.node)
         return _wait(self.count_async(what, **how))
 
-    def describe(self, **how: Unpack[How]) -> str:
-        """What the camera shows, in words."""
+    def describe(self, what: str = "", **how: Unpack[How]) -> str:
+        """What the camera shows, or what the named thing looks like, in words."""
         refuse_in_callback(self.node)
-        return _wait(self.describe_async(**how))
+        return _wait(self.describe_async(what, **how))
 
     def ask_async(
-        self, prompt: str, *, mode: int = Answer.MODE_ANSWER, **how: Unpack[How]
+        self, prompt: str, *, mode: Mode = Mode.ANSWER, **how: Unpack[How]
     ) -> Asking[Answer]:
         """ask() that does not wait."""
         return self._ask(prompt, mode, lambda answer: answer, **how)
 
     def point_async(self, what: str, **how: Unpack[How]) -> Asking[list[Waypoint]]:
         """point() that does not wait."""
-        return self._ask(what, Answer.MODE_POINT, _usable, **how)
+        return self._ask(what, Mode.POINT, _usable, **how)
 
     def count_async(self, what: str, **how: Unpack[How]) -> Asking[int]:
         """count() that does not wait."""
-        return self._ask(what, Answer.MODE_COUNT, _number, **how)
+        return self._ask(what, Mode.COUNT, _number, **how)
 
-    def describe_async(self, **how: Unpack[How]) -> Asking[str]:
+    def describe_async(self, what: str = "", **how: Unpack[How]) -> Asking[str]:
         """describe() that does not wait."""
-        return self._ask("", Answer.MODE_DESCRIBE, lambda answer: answer.text, **how)
+        return self._ask(what, Mode.DESCRIBE, lambda answer: answer.text, **how)
 
     def wait_until_ready(self, timeout_s: float = 10.0) -> None:
         """Returns when the node takes questions; raises MolmoError with its state if it does not.
@@ -164,7 +162,7 @@ class MolmoClient:
     def _ask(
         self,
         prompt: str,
-        mode: int,
+        mode: Mode,
         read: Callable[[Answer], T],
         *,
         camera: str = "",
@@ -178,7 +176,11 @@ class MolmoClient:
                 f"timeout_s is {timeout_s}, wanted 0 (the node's own) or more seconds"
             )
         request = Ask.Goal(
-            prompt=prompt, mode=mode, camera=camera, timeout_s=timeout_s, request_id=request_id
+            prompt=prompt,
+            mode=int(mode),
+            camera=camera,
+            timeout_s=timeout_s,
+            request_id=request_id,
         )
         asking = Asking(
             self._line,

@@ -1,32 +1,32 @@
-"""Sends an arm to what a sentence names: point_and_approach.py "the mug handle"."""
+"""Sends an arm in front of what is named: point_and_approach.py "the mug handle"."""
 
 import sys
 
 from geometry_msgs.msg import PoseStamped
+from rclpy.duration import Duration
 
 from molmo_ros.client import MolmoClient, MolmoError, approach, sigma_m
 
-PREGRASP_M = 0.10
-SURE_M = 0.02  # a position less sure than this is not worth a grasp
+PREGRASP_M = 0.10  # from here the gripper moves straight on
+SURE_M = 0.02  # a position less certain than this is not worth a grasp
 
 
-def main(what: str) -> int:
+def main(what: str) -> str | None:
+    """Sends the arm; returns why not, where it cannot."""
     with MolmoClient() as molmo:
         arm = molmo.node.create_publisher(PoseStamped, "arm/goal", 1)
-        try:
-            molmo.bring_up()
-            waypoints = molmo.point(what, timeout_s=10.0)
-        except MolmoError as error:
-            return f"no answer: {error}"
-        for waypoint in (each for each in waypoints if sigma_m(each) < SURE_M):
-            opening_m = waypoint.extent_across_m
-            print(
-                f"{waypoint.label}: {1000 * opening_m:.0f} mm wide, {waypoint.confidence:.0%} sure"
-            )
-            arm.publish(approach(waypoint, PREGRASP_M))
-            return 0
-    return f"nothing to go to: {what}"
+        molmo.bring_up()
+        for waypoint in molmo.point(what, timeout_s=10.0):
+            if sigma_m(waypoint) < SURE_M:
+                print(f"{waypoint.label}: open {1000 * waypoint.extent_across_m:.0f} mm at least")
+                arm.publish(approach(waypoint, PREGRASP_M))
+                arm.wait_for_all_acked(Duration(seconds=5))
+                return None
+    return f"there is nothing to go to: {what}"
 
 
 if __name__ == "__main__":
-    sys.exit(main(*sys.argv[1:2]))
+    try:
+        sys.exit(main(sys.argv[1]))
+    except MolmoError as error:
+        sys.exit(str(error))

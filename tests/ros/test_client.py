@@ -20,7 +20,7 @@ from rclpy.executors import MultiThreadedExecutor
 from robot import PATIENCE_S, NodeProcess, bare_table
 
 from molmo_ros import client_asking
-from molmo_ros.client import Ending, MolmoClient, MolmoError
+from molmo_ros.client import Ending, Mode, MolmoClient, MolmoError
 from molmo_ros.msg import Answer, Waypoint
 
 FORGOTTEN_S = 40.0  # DDS forgets a killed process after its lease, 20 s in Fast DDS
@@ -99,16 +99,22 @@ def test_pointing_returns_no_waypoint_without_a_pose(molmo, host, scene):
     assert [waypoint.status for _, waypoint in heard.waypoints] == [Waypoint.NO_DEPTH]
 
 
-def test_a_question_names_its_mode(molmo, host, scene):
+def test_things_are_pointed_to_counted_and_described_by_their_names(molmo, host, scene):
     answers = host.listen(Answer, "molmo/answer")
     host.film(scene[0])
-    calls = (lambda: molmo.point("red cube"), lambda: molmo.count("cubes"), molmo.describe)
-    for call in calls:
-        with ThreadPoolExecutor(1) as pool:
-            host.until(pool.submit(call).done, "the call to return")
+    (waypoint,) = meanwhile(host, lambda: molmo.point("the green sphere"))
+    assert waypoint.label == "green sphere"
+    assert meanwhile(host, lambda: molmo.count("green spheres")) == 1
+    assert meanwhile(host, molmo.describe).startswith("There are 5 objects")
     host.until(lambda: len(answers) == 3, "all answers")
-    wanted = [Answer.MODE_POINT, Answer.MODE_COUNT, Answer.MODE_DESCRIBE]
-    assert [answer.mode for answer in answers] == wanted
+    assert [answer.mode for answer in answers] == [Mode.POINT, Mode.COUNT, Mode.DESCRIBE]
+
+
+def test_a_count_without_a_number_is_an_error(molmo, host, scene):
+    host.film(scene[0])
+    error = refused(host, lambda: molmo.count("Describe the table."))
+    assert "answered without a number" in str(error)
+    assert error.answer.text in str(error)
 
 
 def test_a_failed_question_raises_with_status_and_what_was_said(talker, guest):
@@ -254,14 +260,16 @@ def test_closing_cancels_what_is_open(talking, guest):
     guest.until(lambda: answers, "the node to stop")
 
 
-def test_of_two_clients_at_once_one_is_answered_and_one_told_so(talker, guest):
-    guest.film(bare_table())
-    heard = Heard()
-    with MolmoClient(name="/talk/molmo") as other:
-        first = talker.ask_async("Go on.", **heard.how)
-        guest.until(lambda: heard.text, "the first words")
-        assert refused(guest, lambda: other.ask("And?")).status == Ending.BUSY
-    assert not first.done()
+def test_two_clients_at_once_get_each_their_own(molmo, host, scene):
+    shot, prompt, _ = scene
+    host.film(shot)
+    first, second = Heard(), Heard()
+    with MolmoClient(name="/serve/molmo") as other:
+        pointing = molmo.ask_async(prompt, **first.how)
+        telling = other.ask_async("Describe the table.", **second.how)
+        host.until(lambda: pointing.done() and telling.done(), "both answers")
+    assert (first.text, len(first.waypoints)) == (pointing.result().text, 1)
+    assert (second.text, len(second.waypoints)) == (telling.result().text, 0)
 
 
 def test_an_answer_can_be_awaited_in_asyncio(molmo, talker, host, guest, scene):
