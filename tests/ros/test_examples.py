@@ -47,6 +47,7 @@ def test_point_and_approach_stops_short_of_what_was_named(host, scene):
 
 
 def test_point_and_approach_says_why_the_arm_stays(host):
+    host.node.create_subscription(PoseStamped, "arm/goal", lambda _: None, 1)
     host.film(bare_table())
     done = run(host, "point_and_approach.py", "the green sphere")
     assert done.returncode == 1
