@@ -20,7 +20,7 @@ from rclpy.executors import MultiThreadedExecutor
 from robot import PATIENCE_S, NodeProcess, bare_table
 
 from molmo_ros import client_asking
-from molmo_ros.client import Ending, Mode, MolmoClient, MolmoError
+from molmo_ros.client import Asking, Ending, Mode, MolmoClient, MolmoError
 from molmo_ros.msg import Answer, Waypoint
 
 FORGOTTEN_S = 40.0  # DDS forgets a killed process after its lease, 20 s in Fast DDS
@@ -346,24 +346,43 @@ def test_a_node_that_cannot_come_up_is_an_error(ros, logs, tmp_path):
         molmo.bring_up()
 
 
-@pytest.mark.parametrize("sent", [signal.SIGTERM, signal.SIGKILL])
-def test_a_node_that_dies_meanwhile_is_an_error_in_time(robot, logs, endless_bundle, sent):
+def test_a_node_that_is_shut_down_meanwhile_ends_the_question(robot, logs, endless_bundle):
+    with dying(logs, endless_bundle) as process, MolmoClient() as molmo:
+        asking = under_way(robot, molmo)
+        process.process.send_signal(signal.SIGTERM)
+        error = refused(robot, asking.result)
+    assert error.status == Ending.CANCELED
+    assert error.answer.text
+
+
+def test_a_node_that_is_killed_and_comes_back_does_not_know_the_question(
+    robot, logs, endless_bundle
+):
+    with MolmoClient() as molmo:
+        with dying(logs, endless_bundle) as process:
+            asking = under_way(robot, molmo)
+            process.process.kill()
+        with dying(logs, endless_bundle):
+            with pytest.raises(MolmoError, match="the node has gone or was restarted"):
+                asking.result(FORGOTTEN_S)
+            robot.film(bare_table())
+            robot.wait_until_active()
+            error = refused(robot, lambda: molmo.ask("Go on.", timeout_s=0.3))
+            assert error.status == Ending.TIMEOUT
+
+
+def dying(logs, bundle) -> NodeProcess:
+    return NodeProcess(logs / "dying.log", bundle=bundle, autostart=True, **ENDLESS)
+
+
+def under_way(robot, molmo) -> Asking:
+    """A question whose first words have come."""
+    robot.wait_until_active()
+    robot.film(bare_table())
     heard = Heard()
-    parameters = {"bundle": endless_bundle, "autostart": True, **ENDLESS}
-    with NodeProcess(logs / "dying.log", **parameters) as process, MolmoClient() as molmo:
-        robot.wait_until_active()
-        robot.film(bare_table())
-        asking = molmo.ask_async("Go on.", timeout_s=3600.0, **heard.how)
-        robot.until(lambda: heard.text, "the first words")
-        process.process.send_signal(sent)
-        started_s = time.monotonic()
-        with pytest.raises(MolmoError) as raised:
-            asking.result(FORGOTTEN_S)
-        print(f"{sent.name}: after {time.monotonic() - started_s:.1f} s: {raised.value}")
-    if sent == signal.SIGTERM:  # it still has the time to say so
-        assert raised.value.status == Ending.CANCELED
-    else:
-        assert "the node has gone" in str(raised.value)
+    asking = molmo.ask_async("Go on.", timeout_s=3600.0, **heard.how)
+    robot.until(lambda: heard.text, "the first words")
+    return asking
 
 
 CTRL_C = """
