@@ -1,11 +1,12 @@
 """Draws named points into a picture, for people.
 
-Knows nothing of ROS and nothing of 3-D: pixels and labels in, a picture out.
+Knows nothing of ROS and nothing of 3-D: pixels and words in, a picture out.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import zip_longest
 
 import cv2
 import numpy as np
@@ -22,19 +23,21 @@ FONT = cv2.FONT_HERSHEY_SIMPLEX
 CAPITAL_PX = 22.0  # height of the font at scale 1
 
 
-def draw_points(rgb: Rgb, found: Sequence[PointFound]) -> Rgb:
-    """A copy of (H, W, 3) RGB with a marker at every point and its number and label beside it.
+def draw_points(rgb: Rgb, found: Sequence[PointFound], notes: Sequence[str] = ()) -> Rgb:
+    """A copy of (H, W, 3) RGB with a marker at every point and words beside it.
 
-    Labels that would cover each other move down.
+    These are its number, its label, how sure the model is, and what `notes` says of it, if
+    anything. Those that would cover each other move down.
     """
     picture = np.array(rgb, np.uint8, order="C")
     size = max(4, round(min(picture.shape[:2]) / 80))  # 6 pixels at 640x480
     taken: list[Box] = []
-    for index, event in enumerate(found):
+    for index, (event, note) in enumerate(zip_longest(found, notes, fillvalue="")):
         colour = COLOURS[index % len(COLOURS)]
         u, v = (round(x) for x in event.pixel)
         _draw_marker(picture, (u, v), size, colour)
-        label = f"{index + 1} {event.point.label}".rstrip()
+        words = (f"{index + 1}", event.point.label, f"{event.confidence:.0%}", note)
+        label = " ".join(word for word in words if word)
         taken.append(_label_box(label, (u, v), size, picture.shape[:2], taken))
         _draw_label(picture, label, taken[-1], size, colour)
     return picture

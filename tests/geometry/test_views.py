@@ -6,8 +6,8 @@ from molmo_model.points import Point
 from molmo_ros.views import COLOURS, draw_points
 
 
-def found(u, v, label="red cube"):
-    return PointFound(Point(0.0, 0.0, label), (u, v), 1.0)
+def found(u, v, label="red cube", confidence=1.0):
+    return PointFound(Point(0.0, 0.0, label), (u, v), confidence)
 
 
 @pytest.fixture
@@ -60,3 +60,16 @@ def test_labels_of_neighbours_do_not_cover_each_other(grey):
 
 def test_a_tiny_picture_can_be_drawn_on():
     assert draw_points(np.zeros((8, 8, 3), np.uint8), [found(4, 4)]).shape == (8, 8, 3)
+
+
+def test_the_words_say_how_sure_the_model_is_and_what_is_noted(grey):
+    plain = draw_points(grey, [found(300, 200)])
+    unsure = draw_points(grey, [found(300, 200, confidence=0.3)])
+    noted = draw_points(grey, [found(300, 200)], ["no depth"])
+    assert not np.array_equal(plain, unsure)
+    assert dark_columns(noted) > dark_columns(plain) + 30
+    assert np.array_equal(plain, draw_points(grey, [found(300, 200)], [""]))
+
+
+def dark_columns(picture):
+    return (picture < 40).all(axis=2).any(axis=0).sum()
