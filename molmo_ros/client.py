@@ -80,11 +80,13 @@ class MolmoClient:
         self._lifecycle = Lifecycle(self.node, self.name, group)
         self._lock = Lock()
         self._open: set[Asking] = set()
+        self._is_closed = False
         # Steady time: with use_sim_time the node's own clock may stand still.
         steady = Clock(clock_type=ClockType.STEADY_TIME)
         self._timer = self.node.create_timer(GLANCE_S, self._watch, group, steady)
         self._timer.cancel()  # it runs while questions are open
-        atexit.register(self.close)
+        if self._own is not None:
+            atexit.register(self.close)
 
     def ask(self, prompt: str, *, mode: Mode = Mode.ANSWER, **how: Unpack[How]) -> Answer:
         """The answer to a question about the newest frame: complete, with or without points."""
@@ -143,6 +145,9 @@ class MolmoClient:
         """Cancels what is still open, and ends the client; a node of the caller's lives on."""
         atexit.unregister(self.close)
         with self._lock:
+            if self._is_closed:
+                return
+            self._is_closed = True
             left = set(self._open)
         for asking in left:
             asking.cancel()
@@ -196,6 +201,8 @@ class MolmoClient:
     def _follow(self, asking: Asking[T]) -> None:
         """Watches a question until it ends."""
         with self._lock:
+            if self._is_closed:
+                raise MolmoError("this client is closed")
             self._open.add(asking)
             self._timer.reset()
         asking.add_done_callback(self._forget)

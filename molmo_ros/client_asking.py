@@ -111,15 +111,23 @@ class Asking(Future[T]):
         """
         if self.done():
             return
-        if not self._line.node.context.ok():
-            self._fail(MolmoError("rclpy was shut down before the answer came"))
-        elif self._servers and self._servers.isdisjoint(self._line.servers()):
-            self._fail(MolmoError("the node has gone or was restarted before it had answered"))
+        if problem := self._problem():
+            self._fail(MolmoError(problem))
+            self._withdraw()
         elif not self._is_sent and self._line.server_is_ready():
             self._send()
-        elif monotonic() > self._until_s:
-            self._fail(MolmoError(self._otherwise))
-            self._withdraw()
+
+    def _problem(self) -> str:
+        """Why nothing more can come; empty while something can."""
+        if not self._line.node.context.ok():
+            return "rclpy was shut down before the answer came"
+        if self._servers:
+            left = self._line.servers()
+            if not left:
+                return "the node has gone before it had answered"
+            if not left <= self._servers:
+                return "the node was restarted before it had answered, or another has its name"
+        return self._otherwise if monotonic() > self._until_s else ""
 
     def _expect(self, within_s: float, otherwise: str) -> None:
         """Sets how long the next step may take, and what is wrong when it takes longer."""

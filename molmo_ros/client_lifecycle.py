@@ -6,6 +6,7 @@ Blocks; asks the node's lifecycle services.
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 from time import monotonic
 
 from lifecycle_msgs.msg import State, Transition
@@ -16,7 +17,8 @@ from rclpy.node import Node
 from molmo_ros.client_waiting import MolmoError, refuse_in_callback, wait
 
 GLANCE_S = 0.1  # between two looks at a node that comes up
-STATE_S = 5.0  # a node that is there tells its state at once, even while it loads
+STATE_S = 2.0  # a node that is there tells its state at once, even while it loads
+TRIES = 3  # the first reply may be lost, while DDS still introduces the two
 
 NEXT_STEP = {  # on the way to active
     State.PRIMARY_STATE_UNCONFIGURED: (Transition.TRANSITION_CONFIGURE, "configured"),
@@ -82,7 +84,10 @@ class Lifecycle:
                     f"there is no node {self._name}: start it, or name it as `ros2 node list` does"
                 )
             time.sleep(GLANCE_S)
-        late = f"node {self._name} does not tell its state: is it stuck, or nobody spins ours?"
-        return wait(
-            self._node, self._state.call_async(GetState.Request()), STATE_S, late
-        ).current_state
+        for _ in range(TRIES):
+            asked = self._state.call_async(GetState.Request())
+            with suppress(MolmoError):
+                return wait(self._node, asked, STATE_S, "no state").current_state
+        raise MolmoError(
+            f"node {self._name} does not tell its state: is it stuck, or does nobody spin ours?"
+        )

@@ -260,6 +260,31 @@ def test_closing_cancels_what_is_open(talking, guest):
     guest.until(lambda: answers, "the node to stop")
 
 
+def test_a_closed_client_says_so(ros):
+    with MolmoClient() as molmo:
+        molmo.close()
+    with pytest.raises(MolmoError, match="this client is closed"):
+        molmo.ask("Where?")
+
+
+@pytest.mark.parametrize(
+    "ending",
+    [
+        "molmo = MolmoClient(); molmo.ask_async('Where?')",
+        "rclpy.init(); molmo = MolmoClient(); rclpy.shutdown(); molmo.close()",
+        "rclpy.init(); node = rclpy.create_node('own'); molmo = MolmoClient(node); "
+        "node.destroy_node(); rclpy.shutdown(); molmo.close()",
+    ],
+    ids=["forgotten", "outlived", "without its node"],
+)
+def test_a_program_ends_however_it_leaves_its_client(ros, ending):
+    code = f"import rclpy; from molmo_ros.client import MolmoClient; {ending}"
+    ended = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=PATIENCE_S
+    )
+    assert (ended.returncode, ended.stderr) == (0, "")
+
+
 def test_two_clients_at_once_get_each_their_own(molmo, host, scene):
     shot, prompt, _ = scene
     host.film(shot)
@@ -355,19 +380,25 @@ def test_a_node_that_is_shut_down_meanwhile_ends_the_question(robot, logs, endle
     assert error.answer.text
 
 
-def test_a_node_that_is_killed_and_comes_back_does_not_know_the_question(
-    robot, logs, endless_bundle
-):
+def test_a_node_that_is_killed_ends_the_question(robot, logs, endless_bundle):
+    with MolmoClient() as molmo, dying(logs, endless_bundle) as process:
+        asking = under_way(robot, molmo)
+        process.process.kill()
+        with pytest.raises(MolmoError, match="the node has gone"):
+            asking.result(FORGOTTEN_S)
+
+
+def test_a_node_that_comes_back_does_not_know_the_question(robot, logs, endless_bundle):
     with MolmoClient() as molmo:
         with dying(logs, endless_bundle) as process:
             asking = under_way(robot, molmo)
             process.process.kill()
         with dying(logs, endless_bundle):
-            with pytest.raises(MolmoError, match="the node has gone or was restarted"):
+            with pytest.raises(MolmoError, match="the node was restarted"):
                 asking.result(FORGOTTEN_S)
-            robot.film(bare_table())
             robot.wait_until_active()
-            error = refused(robot, lambda: molmo.ask("Go on.", timeout_s=0.3))
+            robot.film(bare_table())
+            error = refused(robot, lambda: molmo.ask("Go on.", timeout_s=0.5))
             assert error.status == Ending.TIMEOUT
 
 
