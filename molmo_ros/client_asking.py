@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator
 from concurrent.futures import Future, InvalidStateError
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from concurrent.futures import wait as wait_for
@@ -23,6 +23,7 @@ from rclpy.action.client import ClientGoalHandle
 
 from molmo_ros.action import Ask
 from molmo_ros.client_line import Line
+from molmo_ros.client_told import Told
 from molmo_ros.client_waiting import MolmoError, refuse_in_callback
 from molmo_ros.ending import Ending
 from molmo_ros.msg import Answer, Waypoint
@@ -139,7 +140,7 @@ class Asking(Future[T]):
             if self._is_sent or self._is_withdrawn:
                 return
             self._is_sent = True
-            replied = self._line.send(self._request, lambda message: self._tell(message.feedback))
+            replied = self._line.send(self._request, self._on_feedback)
         self._expect(REPLY_S, "no reply to the goal: is the node stuck, or does nobody spin ours?")
         replied.add_done_callback(self._on_reply)
 
@@ -149,7 +150,6 @@ class Asking(Future[T]):
             why = "it is not active (bring_up() helps), or has no such camera; its log says which"
             self._fail(MolmoError(f"rejected by the node: {why}"))
             return
-        self._expect(self._patience_s, "no answer, not even a late one: the node is stuck")
         with self._lock:
             self._goal = goal
             self._servers = self._line.servers()
@@ -157,6 +157,11 @@ class Asking(Future[T]):
         self._line.fetch_result(goal).add_done_callback(self._on_result)
         if is_withdrawn:
             self._line.cancel(goal)
+        else:
+            self._expect(self._patience_s, "no answer, not even a late one: the node is stuck")
+
+    def _on_feedback(self, message: Any) -> None:
+        self._tell(message.feedback)
 
     def _on_result(self, fetched: rclpy.task.Future) -> None:
         status, answer = fetched.result().status, fetched.result().result.answer
@@ -219,34 +224,9 @@ class Asking(Future[T]):
 
         def end(_: Future[T]) -> None:
             ended.set_result(None)
-            executor.wake()  # the end may come from a thread of the program
+            if executor is not None:
+                executor.wake()  # the end may come from a thread of the program
 
         self.add_done_callback(end)
         yield from ended.__await__()
         return super().result()
-
-
-class Told:
-    """What a caller has been told of an answer: each word and each waypoint once, in order."""
-
-    def __init__(
-        self,
-        on_text: Callable[[str], None] | None,
-        on_waypoint: Callable[[Waypoint], None] | None,
-    ) -> None:
-        self._on_text = on_text
-        self._on_waypoint = on_waypoint
-        self._lock = Lock()  # feedback and result come through any thread of an executor
-        self._text = ""
-        self._waypoints = 0
-
-    def tell(self, text: str, waypoints: Sequence[Waypoint]) -> None:
-        """Takes all words and waypoints so far, or fewer when something newer was faster."""
-        with self._lock:
-            words, new = text[len(self._text) :], waypoints[self._waypoints :]
-            self._text += words
-            self._waypoints += len(new)
-            if words and self._on_text:
-                self._on_text(words)
-            for waypoint in new if self._on_waypoint else ():
-                self._on_waypoint(waypoint)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from threading import Lock
 from typing import Any
+from weakref import WeakMethod
 
 from rclpy.action import ActionClient
 from rclpy.action.client import ClientGoalHandle
@@ -29,8 +30,15 @@ class Line(ActionClient):
         super().__init__(node, Ask, self.address, callback_group=group)
 
     def send(self, goal: Ask.Goal, on_feedback: Callable[[Any], None]) -> Future:
+        """on_feedback: a method of what is kept elsewhere, as long as feedback is wanted."""
+        listener = WeakMethod(on_feedback)  # rclpy keeps the callback of a rejected goal for ever
+
+        def hear(message: Any) -> None:
+            if (method := listener()) is not None:
+                method(message)
+
         with self._sending:
-            return self.send_goal_async(goal, on_feedback)
+            return self.send_goal_async(goal, hear)
 
     def fetch_result(self, goal: ClientGoalHandle) -> Future:
         with self._sending:

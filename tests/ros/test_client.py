@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import signal
 import subprocess
 import sys
 import time
+import weakref
 from concurrent.futures import ThreadPoolExecutor
 from threading import Event, Thread
 
@@ -283,6 +285,21 @@ def test_a_program_ends_however_it_leaves_its_client(ros, ending):
         [sys.executable, "-c", code], capture_output=True, text=True, timeout=PATIENCE_S
     )
     assert (ended.returncode, ended.stderr) == (0, "")
+
+
+def test_nothing_is_kept_of_a_rejected_question(molmo):
+    def reject() -> weakref.ref[Asking]:
+        asking = molmo.ask_async("Where?", camera="none")
+        if "rejected by the node" not in str(asking.exception(PATIENCE_S)):  # assert keeps parts
+            raise AssertionError(asking)
+        return weakref.ref(asking)
+
+    kept = reject()
+    deadline = time.monotonic() + PATIENCE_S
+    while kept() is not None:  # the thread that spins may still be about to leave it
+        gc.collect()
+        time.sleep(0.01)
+        assert time.monotonic() < deadline
 
 
 def test_two_clients_at_once_get_each_their_own(molmo, host, scene):
