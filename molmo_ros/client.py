@@ -143,7 +143,9 @@ class MolmoClient:
 
     def close(self) -> None:
         """Cancels what is still open, and ends the client; a node of the caller's lives on."""
-        atexit.unregister(self.close)
+        if self._own is not None:  # its thread cannot wait for its own end
+            refuse_in_callback(self.node)
+            atexit.unregister(self.close)
         with self._lock:
             if self._is_closed:
                 return
@@ -151,7 +153,8 @@ class MolmoClient:
             left = set(self._open)
         for asking in left:
             asking.cancel()
-        wait_for(left, GOODBYE_S)
+        for asking in wait_for(left, GOODBYE_S).not_done:
+            asking.abandon()
         self.node.destroy_timer(self._timer)
         self._lifecycle.close()
         self._line.close()

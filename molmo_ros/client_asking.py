@@ -73,7 +73,7 @@ class Asking(Future[T]):
         self._expect(FIND_S, f"there is no node at {line.address}: start it, or name it right")
 
     def result(self, timeout: float | None = None) -> T:
-        """Waits for the result; after `timeout` seconds a TimeoutError, and the question goes on.
+        """Waits for the result; late, it raises concurrent.futures.TimeoutError and goes on.
 
         Raises MolmoError in a callback of the thread that spins: await it there.
         """
@@ -97,6 +97,10 @@ class Asking(Future[T]):
             self._fail(MolmoError("cancelled before it was asked", Ending.CANCELED))
         self._expect(CANCEL_S, "cancelled, and the node has not ended it")
         return True
+
+    def abandon(self) -> None:
+        """Ends the question on this side, whatever the node does."""
+        self._fail(MolmoError("the client was closed before the answer came"))
 
     def __await__(self) -> Generator[Any, None, T]:
         try:

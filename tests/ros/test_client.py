@@ -11,6 +11,7 @@ import sys
 import time
 import weakref
 from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import TimeoutError as FutureTimeoutError
 from threading import Event, Thread
 
 import numpy as np
@@ -21,7 +22,7 @@ from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
 from rclpy.executors import MultiThreadedExecutor
 from robot import PATIENCE_S, NodeProcess, bare_table
 
-from molmo_ros import client_asking
+from molmo_ros import client, client_asking
 from molmo_ros.client import Asking, Ending, Mode, MolmoClient, MolmoError
 from molmo_ros.msg import Answer, Waypoint
 
@@ -234,6 +235,8 @@ def test_another_thread_cancels_while_the_model_speaks(talker, guest):
     heard = Heard()
     asking = talker.ask_async("Go on.", **heard.how)
     guest.until(lambda: heard.text, "the first words")
+    with pytest.raises(FutureTimeoutError):
+        asking.result(0.05)  # the question goes on
     assert asking.cancel()
     error = refused(guest, asking.result)
     assert error.status == Ending.CANCELED
@@ -260,6 +263,21 @@ def test_closing_cancels_what_is_open(talking, guest):
         guest.until(lambda: heard.text, "the first words")
     assert asking.exception().status == Ending.CANCELED
     guest.until(lambda: answers, "the node to stop")
+
+
+def test_no_question_outlives_its_client(host, monkeypatch):
+    monkeypatch.setattr(client, "GOODBYE_S", 0.1)
+    with MolmoClient(host.node) as molmo:
+        host.until(molmo.ask_async("Where?", camera="none").done, "the line to be there")
+        asking = molmo.ask_async("Where?")
+    with pytest.raises(MolmoError, match="the client was closed"):  # nobody has spun meanwhile
+        asking.result()
+
+
+def test_a_callback_cannot_close_the_client_that_calls_it(talker, guest):
+    guest.film(bare_table())
+    error = refused(guest, lambda: talker.ask("Go on.", on_text=lambda _: talker.close()))
+    assert "inside a callback" in str(error)
 
 
 def test_a_closed_client_says_so(ros):
