@@ -56,11 +56,6 @@ def _annotated(reply: Reply) -> Image:
     """The image of a reply with its points drawn in."""
     image = Image(header=messages.header(reply))
     found = [located.found for located in reply.points]
-    notes = [_note(located.location.status) for located in reply.points]
-    convert.fill_image(image, draw_points(reply.view.rgb, found, notes))
+    usable = [located.location.status == Status.OK for located in reply.points]
+    convert.fill_image(image, draw_points(reply.view.rgb, found, usable))
     return image
-
-
-def _note(status: Status) -> str:
-    """Why a point has no pose, in words; empty when it has one."""
-    return "" if status == Status.OK else status.name.lower().replace("_", " ")

@@ -62,14 +62,20 @@ def test_a_tiny_picture_can_be_drawn_on():
     assert draw_points(np.zeros((8, 8, 3), np.uint8), [found(4, 4)]).shape == (8, 8, 3)
 
 
-def test_the_words_say_how_sure_the_model_is_and_what_is_noted(grey):
-    plain = draw_points(grey, [found(300, 200)])
-    unsure = draw_points(grey, [found(300, 200, confidence=0.3)])
-    noted = draw_points(grey, [found(300, 200)], ["no depth"])
-    assert not np.array_equal(plain, unsure)
-    assert dark_columns(noted) > dark_columns(plain) + 30
-    assert np.array_equal(plain, draw_points(grey, [found(300, 200)], [""]))
+@pytest.mark.parametrize("confidence", [0.1, 0.4, 1.0])
+def test_a_line_below_the_label_is_as_long_as_the_model_is_sure(grey, confidence):
+    unsure = draw_points(grey, [found(300, 200, confidence=0.0)])
+    box = (unsure[:, 312:] < 40).all(axis=2)  # right of the marker
+    drawn = draw_points(grey, [found(300, 200, confidence=confidence)])
+    line = np.argwhere((drawn != unsure).any(axis=2))
+    assert line[:, 0].min() > 200
+    length = np.ptp(line[:, 1]) + 1
+    assert length == pytest.approx(confidence * box.any(axis=0).sum(), abs=1)
 
 
-def dark_columns(picture):
-    return (picture < 40).all(axis=2).any(axis=0).sum()
+def test_what_a_gripper_cannot_go_to_is_crossed_out(grey):
+    drawn = draw_points(grey, [found(100, 100), found(400, 300)], usable=[True, False])
+    assert (drawn[100, 100] == 128).all()
+    assert (drawn[300, 400] == COLOURS[1]).all()
+    crossed, ringed = (has(drawn, COLOURS[n])[at] for n, at in ((1, (303, 403)), (0, (103, 103))))
+    assert crossed and not ringed
