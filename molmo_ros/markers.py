@@ -1,29 +1,41 @@
-"""Draws waypoints for RViz and Foxglove: a ball on the surface, an arrow into it, the words."""
+"""Draws waypoints for RViz and Foxglove: the point, the approach, the words, how sure it is."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 import numpy as np
-from geometry_msgs.msg import Point, Vector3
+from geometry_msgs.msg import Point, Quaternion, Vector3
+from rclpy.duration import Duration
 from std_msgs.msg import ColorRGBA, Header
 from visualization_msgs.msg import Marker, MarkerArray
 
 from molmo_ros.msg import Waypoint
+from molmo_ros.pose import quaternion
 
 BALL_M = 0.015
 ARROW_M = 0.08  # length; the arrow ends at the surface
 TEXT_M = 0.025
-LIFETIME_S = 30  # an answer nobody renews fades away
+LIFETIME_S = 30.0  # an answer nobody renews fades away
+SIGMAS_90 = 2.5003  # radius in sigmas that holds 90 % of a normal distribution in space
+THIN_M = 1e-4  # viewers complain of bodies without thickness
 PINK = ColorRGBA(r=0.94, g=0.32, b=0.61, a=1.0)
+GLASS = ColorRGBA(r=0.94, g=0.32, b=0.61, a=0.3)
 WHITE = ColorRGBA(r=1.0, g=1.0, b=1.0, a=1.0)
 
 
-def markers(header: Header, waypoints: Sequence[Waypoint]) -> MarkerArray:
-    """Replaces whatever was drawn before by these waypoints, which must have a valid pose."""
+def markers(
+    header: Header, waypoints: Sequence[Waypoint], lifetime_s: float = LIFETIME_S
+) -> MarkerArray:
+    """Replaces whatever was drawn before by these waypoints, which must have a valid pose.
+
+    lifetime_s: after which they fade away; 0 keeps them
+    """
     drawn = [Marker(header=header, action=Marker.DELETEALL)]
     for waypoint in waypoints:
-        drawn += [_ball(waypoint), _arrow(waypoint), _words(waypoint)]
+        drawn += [_ball(waypoint), _arrow(waypoint), _words(waypoint), *_ellipsoid(waypoint)]
+    for marker in drawn[1:]:
+        marker.lifetime = Duration(seconds=lifetime_s).to_msg()
     return MarkerArray(markers=drawn)
 
 
@@ -50,11 +62,25 @@ def _words(waypoint: Waypoint) -> Marker:
     return marker
 
 
+def _ellipsoid(waypoint: Waypoint) -> list[Marker]:
+    """Where the point lies with a probability of 90 %; nothing where its covariance is unknown."""
+    covariance = np.reshape(waypoint.pose.covariance, (6, 6))[:3, :3]
+    if not np.isfinite(covariance).all():
+        return []
+    variances, axes = np.linalg.eigh(covariance)
+    axes[:, 0] *= np.sign(np.linalg.det(axes))  # a rotation, not a reflection
+    diameters_m = np.maximum(2 * SIGMAS_90 * np.sqrt(np.maximum(variances, 0)), THIN_M)
+    marker = _marker(waypoint, "uncertainty", Marker.SPHERE, GLASS)
+    marker.pose.position = waypoint.pose.pose.position
+    marker.pose.orientation = Quaternion(**_named("xyzw", quaternion(axes)))
+    marker.scale = Vector3(**_named("xyz", diameters_m))
+    return [marker]
+
+
 def _marker(waypoint: Waypoint, namespace: str, kind: int, color: ColorRGBA) -> Marker:
     marker = Marker(header=waypoint.header, ns=namespace, id=waypoint.index, type=kind)
     marker.pose.orientation.w = 1.0
     marker.color = color
-    marker.lifetime.sec = LIFETIME_S
     return marker
 
 
@@ -62,5 +88,9 @@ def _above(waypoint: Waypoint, distance_m: float) -> Point:
     """The point at a distance from the surface, along its normal."""
     position, normal = waypoint.pose.pose.position, waypoint.normal
     start = np.array([position.x, position.y, position.z])
-    x, y, z = start + distance_m * np.array([normal.x, normal.y, normal.z])
-    return Point(x=float(x), y=float(y), z=float(z))
+    along = np.array([normal.x, normal.y, normal.z])
+    return Point(**_named("xyz", start + distance_m * along))
+
+
+def _named(names: str, values: Sequence[float]) -> dict[str, float]:
+    return {name: float(value) for name, value in zip(names, values, strict=True)}

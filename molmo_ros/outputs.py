@@ -11,6 +11,7 @@ from visualization_msgs.msg import MarkerArray
 from molmo_ros import convert, messages
 from molmo_ros.asking import Reply
 from molmo_ros.ending import Ending
+from molmo_ros.geometry import Status
 from molmo_ros.markers import markers
 from molmo_ros.msg import Answer
 from molmo_ros.views import draw_points
@@ -22,6 +23,7 @@ class Outputs:
     """The node's publishers; silent while the node is not active."""
 
     def __init__(self, node: LifecycleNodeMixin) -> None:
+        self._node = node
         create = node.create_lifecycle_publisher
         self._answer = create(Answer, "~/answer", DEPTH)
         self._text = create(String, "~/text", DEPTH)
@@ -44,7 +46,8 @@ class Outputs:
         if usable:
             self._waypoint.publish(messages.pose_stamped(usable[0]))
         if self._markers.get_subscription_count():
-            self._markers.publish(markers(answer.header, usable))
+            lifetime_s = self._node.get_parameter("marker_lifetime_s").value
+            self._markers.publish(markers(answer.header, usable, lifetime_s))
         if self._annotated.get_subscription_count():
             self._annotated.publish(_annotated(reply))
 
@@ -53,5 +56,6 @@ def _annotated(reply: Reply) -> Image:
     """The image of a reply with its points drawn in."""
     image = Image(header=messages.header(reply))
     found = [located.found for located in reply.points]
-    convert.fill_image(image, draw_points(reply.view.rgb, found))
+    usable = [located.location.status == Status.OK for located in reply.points]
+    convert.fill_image(image, draw_points(reply.view.rgb, found, usable))
     return image

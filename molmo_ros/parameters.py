@@ -160,6 +160,11 @@ class Parameters:
     rate_hz: float = parameter(
         1.0, "How often the standing question is asked at most.", between=(0.01, 100.0)
     )
+    marker_lifetime_s: float = parameter(
+        30.0,
+        "After which what is drawn on ~/markers fades away; 0 keeps it until the next answer.",
+        between=(0.0, 3600.0),
+    )
     action_name: str = parameter(
         "~/ask",
         "Name of the action: remapping it takes five rules, one for each of its parts.",

@@ -195,6 +195,13 @@ def test_the_nodes_run_without_torch():
     assert done.returncode == 0, done.stderr
 
 
+def test_a_client_needs_no_engine():
+    pytest.importorskip("rclpy", reason="no ROS 2 here")
+    pytest.importorskip("molmo_ros.msg", reason="the interfaces are not built")
+    done = run_blocked(("torch", "molmo_engine", "molmo_model"), ["molmo_ros.client"])
+    assert done.returncode == 0, done.stderr
+
+
 def test_the_blocker_blocks():
     done = run_blocked(("torch",), ["molmo_model.vision"])
     assert "torch is out of reach" in done.stderr

@@ -17,12 +17,17 @@ class ChildError(RuntimeError):
 
 
 class Children:
-    """The nodes' processes; leaving the context ends them. Each writes a log of its own."""
+    """The nodes' processes; leaving the context ends them. Each writes a log of its own.
+
+    While the context is open, in the main thread, a node that ends by itself raises ChildError
+    there, whatever that thread is doing.
+    """
 
     def __init__(self, namespace: str, logs: Path) -> None:
         self._namespace = namespace
         self._logs = logs
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
+        self._is_starting = False
 
     def start(
         self, module: str, *, parameters: dict[str, object], remaps: dict[str, str] | None = None
@@ -34,20 +39,15 @@ class Children:
             arguments += ["-p", f"{name}:={text}"]
         for name, topic in (remaps or {}).items():
             arguments += ["-r", f"{name}:={topic}"]
+        self._is_starting = True  # raising now would leave a process that nobody knows
         with self._log(module).open("wb") as log:
             self._processes[module] = subprocess.Popen(
                 [sys.executable, "-m", module, "--ros-args", *arguments],
                 stdout=log,
                 stderr=subprocess.STDOUT,
             )
-
-    def check(self) -> None:
-        """Raises ChildError with the last words of a node that has ended by itself."""
-        for module, process in self._processes.items():
-            if process.poll() is not None:
-                raise ChildError(
-                    f"{module} ended with status {process.returncode}. {self.last_words(module)}"
-                )
+        self._is_starting = False
+        self._check()
 
     def last_words(self, module: str) -> str:
         """The end of a node's log."""
@@ -57,7 +57,8 @@ class Children:
 
     def __enter__(self) -> Children:
         # Without a handler SIGTERM would end this process on the spot and leave the nodes running.
-        self._handler = signal.signal(signal.SIGTERM, _leave)
+        handlers = {signal.SIGTERM: _leave, signal.SIGCHLD: lambda *_: self._check()}
+        self._handlers = {number: signal.signal(number, at) for number, at in handlers.items()}
         return self
 
     def __exit__(
@@ -66,7 +67,8 @@ class Children:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        signal.signal(signal.SIGTERM, self._handler)
+        for number, handler in self._handlers.items():
+            signal.signal(number, handler)
         for process in self._processes.values():
             process.terminate()
         for process in self._processes.values():
@@ -75,6 +77,16 @@ class Children:
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
+
+    def _check(self) -> None:
+        """Raises ChildError with the last words of a node that has ended by itself."""
+        if self._is_starting:
+            return
+        for module, process in self._processes.items():
+            if process.poll() is not None:
+                raise ChildError(
+                    f"{module} ended with status {process.returncode}. {self.last_words(module)}"
+                )
 
     def _log(self, module: str) -> Path:
         return self._logs / f"{module.rpartition('.')[2]}.log"

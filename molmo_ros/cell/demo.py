@@ -11,15 +11,13 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
-import rclpy
 from ament_index_python.packages import PackageNotFoundError, get_package_share_directory
-from rclpy.signals import SignalHandlerOptions
 
 from molmo_ros.cell.children import Children
-from molmo_ros.cell.client import Client, ClientError
-from molmo_ros.cell.guest import SEED, START_S, visit
+from molmo_ros.cell.guest import SEED, visit
 from molmo_ros.cell.recording import Recording
 from molmo_ros.cell.truth import Truth
+from molmo_ros.client import MolmoClient, MolmoError
 
 NAMESPACE = "/demo"
 MOLMO = "molmo_ros.molmo_node"
@@ -54,17 +52,12 @@ def run_demo(
     with Children(NAMESPACE, output) as children:
         _start_molmo(children, bundle or shipped("assets/molmo-tiny/bundle"), bag)
         truth = _start_camera(children, seed, bag)
-        rclpy.init(args=[], signal_handler_options=SignalHandlerOptions.NO)
+        usual = truth.questions() if truth else PROMPTS_FOR_RECORDINGS
         try:
-            node = rclpy.create_node("demo", namespace=NAMESPACE)
-            client = Client(node, children.check)
-            client.bring_up(START_S)
-            usual = truth.questions() if truth else PROMPTS_FOR_RECORDINGS
-            visit(client, prompts or usual, truth, output)
-        except ClientError as error:
+            with MolmoClient(name=f"{NAMESPACE}/molmo") as molmo:
+                visit(molmo, prompts or usual, truth, output)
+        except MolmoError as error:
             raise DemoError(f"{error}. {children.last_words(MOLMO)}") from error
-        finally:
-            rclpy.try_shutdown()
 
 
 def shipped(path: str) -> Path:

@@ -8,46 +8,71 @@ from __future__ import annotations
 
 import re
 import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
+from queue import Empty, SimpleQueue
 
 import cv2
 import numpy as np
-import rclpy
-from rclpy.executors import ExternalShutdownException
+from sensor_msgs.msg import Image
 
 from molmo_ros import convert
-from molmo_ros.cell.client import Client, ClientError, Reply
 from molmo_ros.cell.truth import Truth
-from molmo_ros.ending import Ending
+from molmo_ros.client import MolmoClient, MolmoError
 from molmo_ros.geometry import Status
 from molmo_ros.msg import Answer, Waypoint
 
 SEED = 37  # a red cube and four red spheres
 START_S = 60.0  # for the nodes to come up on a slow machine
 ANSWER_S = 30.0
+PICTURE_S = 5.0  # an annotated picture comes with its answer; later it will not come
 
 
-def visit(client: Client, prompts: Sequence[str], truth: Truth | None, output: Path) -> None:
+def visit(molmo: MolmoClient, prompts: Sequence[str], truth: Truth | None, output: Path) -> None:
     """Asks all questions, one after the other; pictures go to `output`."""
+    pictures = Pictures(molmo)
+    molmo.bring_up(START_S)
     for number, prompt in enumerate(prompts, 1):
-        _ask(client, prompt, truth, output / f"{number}_{_slug(prompt)}.png")
+        answer = _ask(molmo, prompt, truth)
+        if picture := pictures.of(answer):
+            file = output / f"{number}_{_slug(prompt)}.png"
+            _save(picture, file)
+            print(f"  {file}", flush=True)
 
 
-def _ask(client: Client, prompt: str, truth: Truth | None, file: Path) -> None:
+class Pictures:
+    """The node's own pictures of its answers."""
+
+    def __init__(self, molmo: MolmoClient) -> None:
+        self._heard: SimpleQueue[Image] = SimpleQueue()
+        molmo.node.create_subscription(Image, f"{molmo.name}/annotated", self._heard.put, 1)
+
+    def of(self, answer: Answer) -> Image | None:
+        """Waits a little for the picture of an answer; None when there is none."""
+        until_s = time.monotonic() + PICTURE_S
+        while (left_s := until_s - time.monotonic()) > 0:
+            try:
+                picture = self._heard.get(timeout=left_s)
+            except Empty:
+                break
+            if picture.header == answer.header:
+                return picture
+        return None
+
+
+def _ask(molmo: MolmoClient, prompt: str, truth: Truth | None) -> Answer:
     """Asks one question and prints all that comes back."""
     print(f"\n> {prompt}\n  ", end="", flush=True)
-    reply = client.ask(prompt, ANSWER_S, lambda words: print(words, end="", flush=True))
+    answer = molmo.ask(
+        prompt, timeout_s=ANSWER_S, on_text=lambda words: print(words, end="", flush=True)
+    )
     print()
-    answer = reply.answer
-    if answer.status not in (Answer.OK, Answer.NO_POINT):
-        raise ClientError(f"{prompt!r} ended as {Ending(answer.status).name}: {answer.message}")
     for waypoint in answer.waypoints:
         print(f"  {_describe(waypoint, truth)}")
     first = f"first waypoint after {answer.first_waypoint_ms:.0f} ms, "
     print(f"  ({first if answer.waypoints else ''}all after {answer.total_ms:.0f} ms)")
-    if _save(reply, file):
-        print(f"  {file}", flush=True)
+    return answer
 
 
 def _describe(waypoint: Waypoint, truth: Truth | None) -> str:
@@ -69,14 +94,10 @@ def _describe(waypoint: Waypoint, truth: Truth | None) -> str:
     )
 
 
-def _save(reply: Reply, file: Path) -> bool:
-    """Writes the node's annotated picture; false when there is none."""
-    if reply.picture is None:
-        return False
-    rgb = convert.to_rgb(reply.picture)
+def _save(picture: Image, file: Path) -> None:
+    rgb = convert.to_rgb(picture)
     if not cv2.imwrite(str(file), rgb[:, :, ::-1]):
         raise OSError(f"{file}: cannot be written")
-    return True
 
 
 def _slug(prompt: str) -> str:
@@ -84,24 +105,20 @@ def _slug(prompt: str) -> str:
     return re.sub(r"\W+", "_", prompt.lower()).strip("_")[:40]
 
 
-def main(args: list[str] | None = None) -> int:
+def main() -> int:
     """Asks about the simulated table whose `seed` the camera has, then ends: 0, or 1."""
-    rclpy.init(args=args)
-    node = rclpy.create_node("guest")
-    try:
-        truth = Truth(node.declare_parameter("seed", SEED).value)
-        output = Path(node.declare_parameter("output", "demo_output").value)
-        output.mkdir(parents=True, exist_ok=True)
-        client = Client(node)
-        client.bring_up(START_S)
-        visit(client, truth.questions(), truth, output)
-    except (ClientError, OSError) as error:
-        node.get_logger().fatal(str(error))
-        return 1
-    except (KeyboardInterrupt, ExternalShutdownException):
-        pass
-    finally:
-        rclpy.try_shutdown()
+    with MolmoClient() as molmo:
+        node = molmo.node
+        try:
+            truth = Truth(node.declare_parameter("seed", SEED).value)
+            output = Path(node.declare_parameter("output", "demo_output").value)
+            output.mkdir(parents=True, exist_ok=True)
+            visit(molmo, truth.questions(), truth, output)
+        except (MolmoError, OSError) as error:
+            node.get_logger().fatal(str(error))
+            return 1
+        except KeyboardInterrupt:
+            pass
     return 0
 
 

@@ -6,8 +6,8 @@ from molmo_model.points import Point
 from molmo_ros.views import COLOURS, draw_points
 
 
-def found(u, v, label="red cube"):
-    return PointFound(Point(0.0, 0.0, label), (u, v), 1.0)
+def found(u, v, label="red cube", confidence=1.0):
+    return PointFound(Point(0.0, 0.0, label), (u, v), confidence)
 
 
 @pytest.fixture
@@ -60,3 +60,22 @@ def test_labels_of_neighbours_do_not_cover_each_other(grey):
 
 def test_a_tiny_picture_can_be_drawn_on():
     assert draw_points(np.zeros((8, 8, 3), np.uint8), [found(4, 4)]).shape == (8, 8, 3)
+
+
+@pytest.mark.parametrize("confidence", [0.1, 0.4, 1.0])
+def test_a_line_below_the_label_is_as_long_as_the_model_is_sure(grey, confidence):
+    unsure = draw_points(grey, [found(300, 200, confidence=0.0)])
+    box = (unsure[:, 312:] < 40).all(axis=2)  # right of the marker
+    drawn = draw_points(grey, [found(300, 200, confidence=confidence)])
+    line = np.argwhere((drawn != unsure).any(axis=2))
+    assert line[:, 0].min() > 200
+    length = np.ptp(line[:, 1]) + 1
+    assert length == pytest.approx(confidence * box.any(axis=0).sum(), abs=1)
+
+
+def test_what_a_gripper_cannot_go_to_is_crossed_out(grey):
+    drawn = draw_points(grey, [found(100, 100), found(400, 300)], usable=[True, False])
+    assert (drawn[100, 100] == 128).all()
+    assert (drawn[300, 400] == COLOURS[1]).all()
+    crossed, ringed = (has(drawn, COLOURS[n])[at] for n, at in ((1, (303, 403)), (0, (103, 103))))
+    assert crossed and not ringed

@@ -16,6 +16,7 @@ from molmo_sim.render import open_renderer
 from molmo_sim.scene import sample_scene
 
 BUNDLE = Path(__file__).parents[2] / "assets" / "molmo-tiny" / "bundle"
+SIZE = (320, 240)  # larger raw images need larger DDS segments
 ENDLESS = {"max_new_tokens": 3500}  # takes the model of random weights seconds
 SIZE = (320, 240)
 
@@ -72,6 +73,21 @@ def restarted(namespace: str) -> Iterator[Robot]:
     robot.wait_until_active()
     yield robot
     robot.close()
+
+
+@pytest.fixture(scope="session")
+def scene() -> tuple[Shot, str, tuple[float, float]]:
+    """A rendered table, a request to point to one thing on it, and the pixel that is meant."""
+    renderer = open_renderer(*SIZE)
+    table = sample_scene(11)
+    frame = renderer.render(table)
+    renderer.close()
+    questions = questions_about(table, frame, np.random.default_rng(0))
+    question = next(
+        q for q in questions if q.kind == "point" and q.count == 1 and q.label[-1] != "s"
+    )
+    shot = Shot(frame.rgb, frame.depth_m, table.camera.intrinsics(*SIZE))
+    return shot, question.prompt, tuple(np.multiply(question.points[0], SIZE) / 100)
 
 
 @pytest.fixture(scope="session")
