@@ -22,8 +22,10 @@ WHITE = ColorRGBA(r=1.0, g=1.0, b=1.0, a=1.0)
 def markers(header: Header, waypoints: Sequence[Waypoint]) -> MarkerArray:
     """Replaces whatever was drawn before by these waypoints, which must have a valid pose."""
     drawn = [Marker(header=header, action=Marker.DELETEALL)]
-    for waypoint in waypoints:
-        drawn += [_ball(waypoint), _arrow(waypoint), _words(waypoint)]
+    for number, waypoint in enumerate(waypoints):  # an index is unique within one answer only
+        for marker in (_ball(waypoint), _arrow(waypoint), _words(waypoint)):
+            marker.id = number
+            drawn.append(marker)
     return MarkerArray(markers=drawn)
 
 
@@ -51,7 +53,7 @@ def _words(waypoint: Waypoint) -> Marker:
 
 
 def _marker(waypoint: Waypoint, namespace: str, kind: int, color: ColorRGBA) -> Marker:
-    marker = Marker(header=waypoint.header, ns=namespace, id=waypoint.index, type=kind)
+    marker = Marker(header=waypoint.header, ns=namespace, type=kind)
     marker.pose.orientation.w = 1.0
     marker.color = color
     marker.lifetime.sec = LIFETIME_S
