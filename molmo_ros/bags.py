@@ -5,14 +5,13 @@ Messages stay serialised. Knows nothing of nodes, and nothing of what the pictur
 
 from __future__ import annotations
 
-import sqlite3
 import struct
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rosbags.rosbag2 import Reader, ReaderError
+from rosbags.rosbag2 import Reader
 
 IMAGE = "sensor_msgs/msg/Image"
 COMPRESSED = "sensor_msgs/msg/CompressedImage"
@@ -20,7 +19,6 @@ CAMERA_INFO = "sensor_msgs/msg/CameraInfo"
 PACKED_IMAGE, PACKED_DEPTH = "/compressed", "/compressedDepth"  # as image_transport names them
 METADATA = "metadata.yaml"  # makes a directory a bag
 MCAP_END = b"\x89MCAP0\r\n"
-UNREADABLE = (ReaderError, OSError, sqlite3.Error)
 
 
 class BagError(ValueError):
@@ -51,8 +49,9 @@ class Bag:
         try:
             self._reader = Reader(path)
             self._reader.open()
-        except UNREADABLE as error:
-            raise BagError(f"{path}: not a readable ROS 2 bag ({error}){_advice(path)}") from error
+        except Exception as error:  # on damaged bytes the parser fails in any way
+            why = str(error) or type(error).__name__
+            raise BagError(f"{path}: not a readable ROS 2 bag ({why}){_advice(path)}") from error
         self.connections: Sequence[Any] = tuple(self._reader.connections)
         # Topic to type, of those that have messages.
         self.streams = {one.topic: one.msgtype for one in self.connections if one.msgcount}
@@ -75,8 +74,11 @@ class Bag:
         try:
             for one, time_ns, cdr in self._reader.messages(wanted, start_ns, end_ns):
                 yield Record(one.topic, one.msgtype, time_ns, bytes(cdr))
-        except UNREADABLE as error:
-            raise BagError(f"{self.path}: is damaged ({error})") from error
+        except Exception as error:  # as above
+            why = str(error) or type(error).__name__
+            raise BagError(
+                f"{self.path}: damaged ({why}): `mcap recover` may save the rest"
+            ) from error
 
 
 @dataclass(frozen=True)
