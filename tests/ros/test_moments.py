@@ -17,7 +17,7 @@ LOOK = Parameters(max_frame_age_s=0.0, frame_wait_s=0.0)
 
 
 def record(topic, time_ms, taken_ms=None, message=None):
-    """A message, recorded and taken at times in milliseconds; small, and its contents no matter."""
+    """A message, recorded and taken at times in milliseconds; its contents do not matter."""
     if message is None:
         message = CameraInfo() if topic == INFO else Image()
         stamp(message, FIRST_NS + MS * (time_ms if taken_ms is None else taken_ms))
