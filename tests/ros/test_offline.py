@@ -9,7 +9,6 @@ from array import array
 
 import numpy as np
 import pytest
-from conftest import BUNDLE
 from recordings import DEPTH, FIRST_NS, IMAGE, INFO, read_bag, read_mcap, shot, stamp, write_bag
 from rosbags.interfaces import (
     Qos,
@@ -23,7 +22,7 @@ from rosbags.rosbag2 import StoragePlugin
 from sensor_msgs.msg import Image
 from std_msgs.msg import String
 
-from molmo_engine import load
+from molmo_cli.models import open_bundle
 from molmo_engine.records import Answer as Said
 from molmo_engine.records import Done, PointFound
 from molmo_model.points import Point
@@ -91,7 +90,7 @@ def run(source, prompts=("Where?",), predictor=None, **options):
 def simulated(tmp_path_factory):
     """What Molmo-tiny says to three simulated tables."""
     bag = write_bag(tmp_path_factory.mktemp("simulated") / "bag", film(*SEEDS))
-    return run(bag, (PROMPT, "Describe the table."), load(BUNDLE), every_s=0.0)
+    return run(bag, (PROMPT, "Describe the table."), open_bundle(None), every_s=0.0)
 
 
 def test_waypoints_are_where_the_named_things_are(simulated):
