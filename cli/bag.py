@@ -94,8 +94,9 @@ def bag(
         every_s=every,
         start_s=start,
         end_s=math.inf if end is None else end,
-        slop_s=Parameters.slop_s if slop is None else slop,
-        rectified=rectified,
+        settings=Parameters(
+            slop_s=Parameters.slop_s if slop is None else slop, rectified=rectified
+        ),
         copies=copy,
         force=force,
     )

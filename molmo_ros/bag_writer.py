@@ -51,9 +51,13 @@ def new_bag(path: Path, source: Path, *, force: bool = False) -> Iterator[BagWri
 
 
 class BagWriter:
-    """Adds messages to a bag that new_bag() has opened."""
+    """Adds messages to a bag that new_bag() has opened.
+
+    copied: topics of another bag whose messages it takes
+    """
 
     def __init__(self, storage: Writer) -> None:
+        self.copied: set[str] = set()
         self._storage = storage
         self._topics: dict[str, Connection] = {}
         self._digests: dict[str, str] = {}  # by type
@@ -71,16 +75,16 @@ class BagWriter:
         kind, text = source.msgtype, source.msgdef.data
         definition = read_definition(kind, text) if text else find_definition(kind)
         self._add(source.topic, definition, source.ext.offered_qos_profiles)
+        self.copied.add(source.topic)
 
     def write(self, topic: str, time_ns: int, message: Any) -> None:
         """Adds a message to an announced topic. time_ns: when it counts as recorded."""
         self._storage.write(self._topics[topic], time_ns, serialize_message(message))
 
     def copy(self, record: Record) -> None:
-        """Adds a message of another bag, if its topic was announced."""
-        connection = self._topics.get(record.topic)
-        if connection is not None and connection.msgtype == record.kind:
-            self._storage.write(connection, record.time_ns, record.cdr)
+        """Adds a message of another bag, if its topic and type were announced."""
+        if record.topic in self.copied and self._topics[record.topic].msgtype == record.kind:
+            self._storage.write(self._topics[record.topic], record.time_ns, record.cdr)
 
     def _add(self, topic: str, definition: Definition, qos: Iterable[Any]) -> None:
         """A topic, once; a type has a single definition in a bag."""

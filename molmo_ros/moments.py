@@ -36,11 +36,13 @@ class Moment:
 class Moments:
     """Finds the moments of one camera among the messages of a bag.
 
+    topics: of the messages that it needs
     broken: messages that could not be decoded, by topic
     """
 
     def __init__(self, topics: CameraTopics, every_s: float) -> None:
         """every_s: seconds of recording from one image to the next that is wanted; 0 wants all."""
+        self.topics = {topics.image, topics.depth, topics.camera_info} - {None}
         self.broken: Counter[str] = Counter()
         self._topics = topics
         self._every_ns = round(every_s * 1e9)
