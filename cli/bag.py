@@ -16,6 +16,8 @@ import typer
 from molmo_cli.models import Backend, open_bundle
 from molmo_cli.progress import progress_bar
 
+NOTES = 8  # in the table, the most frequent ones
+
 
 def bag(
     source: Annotated[
@@ -134,5 +136,8 @@ def _table(figures: dict[str, Any], output: Path) -> str:
         "ms per answer": f"{figures['ms_per_answer']:.0f}",
     }
     lines = [f"{name:14} {'none' if value is None else value}" for name, value in rows.items()]
-    lines += [f"{times} x {note}" for note, times in figures["notes"].items()]
+    notes = sorted(figures["notes"].items(), key=lambda item: -item[1])
+    lines += [f"{times} x {note}" for note, times in notes[:NOTES]]
+    if len(notes) > NOTES:
+        lines.append(f"{len(notes) - NOTES} other notes: --json has them all")
     return "\n".join([*lines, f"written: {output}"])

@@ -101,7 +101,8 @@ class Moments:
                 mailbox.put_depth(nearest.stamp_ns, depth)
         if self._info and (info := self._decode(self._info)) is not None:
             mailbox.put_camera_info(info)
-        yield Moment(record.time_ns, Eyes(mailbox, Needs, lambda: math.nan))
+        needs = Needs(depth=self._topics.depth is not None)
+        yield Moment(record.time_ns, Eyes(mailbox, lambda: needs, lambda: math.nan))
 
     def _decode(self, record: Record) -> Any | None:
         """The message, or None when its bytes are not one."""

@@ -77,7 +77,7 @@ def answer_bag(
             if not summary.frames:
                 raise BagError(f"{bag.path}: no readable image on {topics.image} in this part")
     for topic, times in moments.broken.items():
-        summary.notes[f"a message on {topic} cannot be decoded: it is damaged"] += times
+        summary.notes[f"what came on {topic} is damaged"] += times
     return summary
 
 

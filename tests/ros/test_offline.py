@@ -231,7 +231,7 @@ def test_damaged_messages_are_skipped_and_counted(tmp_path):
     entries = [*film(0, 1), (IMAGE, FIRST_NS + 2 * STEP_NS, b"\0\1\0\0" + bytes(20))]
     figures, topics = run(write_bag(tmp_path / "bag", entries), every_s=0.0, copies=False)
     assert figures["frames"] == 2
-    assert figures["notes"] == {f"a message on {IMAGE} cannot be decoded: it is damaged": 1}
+    assert figures["notes"] == {f"what came on {IMAGE} is damaged": 1}
 
 
 def test_a_recording_of_nothing_but_damage_leaves_no_bag(tmp_path):
