@@ -25,7 +25,7 @@ from molmo_ros.definitions import (
     read_definition,
 )
 
-VERSION = 8  # of metadata.yaml; Humble and Jazzy cannot read the next one
+VERSION = 8  # of metadata.yaml: the last one that writes QoS in the way that Humble reads
 
 
 @contextmanager
@@ -109,14 +109,15 @@ def _check_place(path: Path, source: Path, force: bool) -> None:
     """Refuses to overwrite what must stay."""
     if not path.parent.is_dir():
         raise BagError(f"{path}: there is no directory {path.parent}: make it first")
+    new, read = path.resolve(), source.resolve()
+    if new == read or new in read.parents or read in new.parents:
+        raise BagError(f"{path} is in the bag that is read, or around it: name another place")
     if not path.exists():
         return
     if not force:
         raise BagError(f"{path} exists: name another one, or replace it with --force")
     if path.is_dir() and not (path / METADATA).exists() or path.is_dir() == _is_file(path):
         raise BagError(f"{path} is no bag of this form: --force replaces bags only")
-    if source.resolve() == path.resolve() or path.resolve() in source.resolve().parents:
-        raise BagError(f"{path} is the bag that is read: name another one")
 
 
 def _flush(path: Path) -> None:

@@ -68,7 +68,8 @@ class Bag:
         self, topics: Collection[str], start_ns: int | None = None, end_ns: int | None = None
     ) -> Iterator[Record]:
         """The messages of some topics in the order of their recording; end_ns is not included."""
-        wanted = [one for one in self.connections if one.topic in topics]
+        streams = {topic: kind for topic, kind in self.streams.items() if topic in topics}
+        wanted = [one for one in self.connections if streams.get(one.topic) == one.msgtype]
         if not wanted:
             return
         try:
@@ -77,7 +78,7 @@ class Bag:
         except Exception as error:  # as above
             why = str(error) or type(error).__name__
             raise BagError(
-                f"{self.path}: damaged ({why}): `mcap recover` may save the rest"
+                f"{self.path}: damaged ({why}). `mcap recover` saves what an .mcap still holds"
             ) from error
 
 

@@ -93,8 +93,8 @@ def test_force_deletes_nothing_but_bags(tmp_path, source):
 
 def test_the_bag_that_is_read_is_not_replaced(tmp_path, source):
     inside = source / "bag.mcap"
-    for path, read in ((source, source), (source, inside), (inside, inside)):
-        with pytest.raises(BagError, match="is read"), new_bag(path, read, force=True):
+    for path, read in ((source, source), (source, inside), (inside, inside), (inside, source)):
+        with pytest.raises(BagError, match="that is read"), new_bag(path, read, force=True):
             pass
     assert len(read_bag(source)) == 3
 
