@@ -12,7 +12,7 @@ EXTRAS = {
     "onnx": "export",
     "onnxscript": "export",
     "mujoco": "sim",
-    "rosbags": "sim",
+    "rosbags": "bags",
 }
 INTERFACES = ("molmo_ros.msg", "molmo_ros.srv", "molmo_ros.action")
 

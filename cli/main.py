@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 import typer
 
-from molmo_cli import ask, build, demo, doctor, evaluate, export, fetch, train, verify
+from molmo_cli import ask, bag, build, demo, doctor, evaluate, export, fetch, train, verify
 from molmo_cli.failures import sentence
 
 app = typer.Typer(
@@ -23,6 +23,7 @@ app = typer.Typer(
 )
 app.command("demo")(demo.demo)
 app.command("ask")(ask.ask)
+app.command("bag")(bag.bag)
 app.command("doctor")(doctor.doctor)
 app.command("fetch")(fetch.fetch)
 app.command("export")(export.export)

@@ -1,8 +1,8 @@
 """Serves subscriptions with a node, an executor and a thread of their own.
 
-For two reasons. Images and transforms wake this small executor only: the node's large one, with all its
-services, costs three times as much per message. And rclpy dies when a subscription is destroyed
-under a spinning executor: here nothing spins any more by then.
+For two reasons. Images and transforms wake this small executor only: the node's large one, with
+all its services, costs three times as much per message. And rclpy dies when a subscription is
+destroyed under a spinning executor: here nothing spins any more by then.
 """
 
 from __future__ import annotations

@@ -32,10 +32,11 @@ def markers(
     lifetime_s: after which they fade away; 0 keeps them
     """
     drawn = [Marker(header=header, action=Marker.DELETEALL)]
-    for waypoint in waypoints:
-        drawn += [_ball(waypoint), _arrow(waypoint), _words(waypoint), *_ellipsoid(waypoint)]
-    for marker in drawn[1:]:
-        marker.lifetime = Duration(seconds=lifetime_s).to_msg()
+    for number, waypoint in enumerate(waypoints):  # an index is unique within one answer only
+        for marker in (_ball(waypoint), _arrow(waypoint), _words(waypoint), *_ellipsoid(waypoint)):
+            marker.id = number
+            marker.lifetime = Duration(seconds=lifetime_s).to_msg()
+            drawn.append(marker)
     return MarkerArray(markers=drawn)
 
 
@@ -78,7 +79,7 @@ def _ellipsoid(waypoint: Waypoint) -> list[Marker]:
 
 
 def _marker(waypoint: Waypoint, namespace: str, kind: int, color: ColorRGBA) -> Marker:
-    marker = Marker(header=waypoint.header, ns=namespace, id=waypoint.index, type=kind)
+    marker = Marker(header=waypoint.header, ns=namespace, type=kind)
     marker.pose.orientation.w = 1.0
     marker.color = color
     return marker

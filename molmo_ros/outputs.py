@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+from itertools import chain
+from typing import Any
+
 from geometry_msgs.msg import PoseArray, PoseStamped
 from rclpy.lifecycle import LifecycleNodeMixin
 from sensor_msgs.msg import Image
@@ -12,11 +16,19 @@ from molmo_ros import convert, messages
 from molmo_ros.asking import Reply
 from molmo_ros.ending import Ending
 from molmo_ros.geometry import Status
-from molmo_ros.markers import markers
+from molmo_ros.markers import LIFETIME_S, markers
 from molmo_ros.msg import Answer
 from molmo_ros.views import draw_points
 
 DEPTH = 10  # answers are rare and small; reliable, so that none is lost
+KINDS = {
+    "answer": Answer,
+    "text": String,
+    "waypoints": PoseArray,
+    "waypoint": PoseStamped,
+    "markers": MarkerArray,
+    "annotated": Image,
+}
 
 
 class Outputs:
@@ -24,38 +36,58 @@ class Outputs:
 
     def __init__(self, node: LifecycleNodeMixin) -> None:
         self._node = node
-        create = node.create_lifecycle_publisher
-        self._answer = create(Answer, "~/answer", DEPTH)
-        self._text = create(String, "~/text", DEPTH)
-        self._waypoints = create(PoseArray, "~/waypoints", DEPTH)
-        self._waypoint = create(PoseStamped, "~/waypoint", DEPTH)
-        self._markers = create(MarkerArray, "~/markers", DEPTH)
-        self._annotated = create(Image, "~/annotated", 1)
+        self._publishers = {
+            name: node.create_lifecycle_publisher(kind, f"~/{name}", 1 if kind is Image else DEPTH)
+            for name, kind in KINDS.items()
+        }
 
     def publish(self, reply: Reply, answer: Answer) -> None:
-        """The answer always; poses and pictures only of a complete one.
-
-        An empty pose array says that there is nothing to go to any more.
-        """
-        self._answer.publish(answer)
-        if reply.ending not in (Ending.OK, Ending.NO_POINT):
+        """The answer always; poses and pictures only of a complete one."""
+        for name, message in told(reply, answer):
+            self._publishers[name].publish(message)
+        if not is_complete(reply):
             return
-        self._text.publish(String(data=answer.text))
-        usable = messages.usable(answer.waypoints)
-        self._waypoints.publish(messages.pose_array(answer.header, usable))
-        if usable:
-            self._waypoint.publish(messages.pose_stamped(usable[0]))
-        if self._markers.get_subscription_count():
+        if self._is_heard("markers"):
             lifetime_s = self._node.get_parameter("marker_lifetime_s").value
-            self._markers.publish(markers(answer.header, usable, lifetime_s))
-        if self._annotated.get_subscription_count():
-            self._annotated.publish(_annotated(reply))
+            self._publishers["markers"].publish(draw_markers([answer], lifetime_s))
+        if self._is_heard("annotated"):
+            self._publishers["annotated"].publish(draw_picture([reply]))
+
+    def _is_heard(self, name: str) -> bool:
+        return self._publishers[name].get_subscription_count() > 0
 
 
-def _annotated(reply: Reply) -> Image:
-    """The image of a reply with its points drawn in."""
-    image = Image(header=messages.header(reply))
-    found = [located.found for located in reply.points]
-    usable = [located.location.status == Status.OK for located in reply.points]
-    convert.fill_image(image, draw_points(reply.view.rgb, found, usable))
+def is_complete(reply: Reply) -> bool:
+    """Whether the model came to its end."""
+    return reply.ending in (Ending.OK, Ending.NO_POINT)
+
+
+def told(reply: Reply, answer: Answer) -> Iterator[tuple[str, Any]]:
+    """What goes out of a reply, by topic: the answer always, the rest of a complete one.
+
+    An empty pose array says that there is nothing to go to any more.
+    """
+    yield "answer", answer
+    if not is_complete(reply):
+        return
+    yield "text", String(data=answer.text)
+    usable = messages.usable(answer.waypoints)
+    yield "waypoints", messages.pose_array(answer.header, usable)
+    if usable:
+        yield "waypoint", messages.pose_stamped(usable[0])
+
+
+def draw_markers(answers: Sequence[Answer], lifetime_s: float = LIFETIME_S) -> MarkerArray:
+    """The usable waypoints of complete answers about one image, for so long."""
+    waypoints = chain.from_iterable(messages.usable(answer.waypoints) for answer in answers)
+    return markers(answers[0].header, list(waypoints), lifetime_s)
+
+
+def draw_picture(replies: Sequence[Reply]) -> Image:
+    """The image of complete replies with their points drawn in."""
+    image = Image(header=messages.header(replies[0]))
+    points = [located for reply in replies for located in reply.points]
+    found = [located.found for located in points]
+    usable = [located.location.status == Status.OK for located in points]
+    convert.fill_image(image, draw_points(replies[0].view.rgb, found, usable))
     return image

@@ -13,14 +13,8 @@ import rclpy
 from rclpy.node import Node
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
-from molmo_ros.cell.recording import (
-    CAMERA_INFO,
-    COMPRESSED,
-    IMAGE,
-    BagError,
-    Recording,
-    restamp,
-)
+from molmo_ros.bags import CAMERA_INFO, COMPRESSED, IMAGE, BagError
+from molmo_ros.cell.recording import Recording, restamp
 from molmo_ros.serving import serve
 
 TYPES = {IMAGE: Image, COMPRESSED: CompressedImage, CAMERA_INFO: CameraInfo}

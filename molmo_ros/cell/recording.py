@@ -1,4 +1,4 @@
-"""Reads a recorded camera out of a bag and gives its messages new stamps.
+"""A recorded camera in a loop, and new stamps for its messages.
 
 Messages stay serialised: only the stamp at the front of each is rewritten. Knows no ROS nodes.
 """
@@ -6,29 +6,23 @@ Messages stay serialised: only the stamp at the front of each is rewritten. Know
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from rosbags.highlevel import AnyReader, AnyReaderError
-
-IMAGE = "sensor_msgs/msg/Image"
-COMPRESSED = "sensor_msgs/msg/CompressedImage"
-CAMERA_INFO = "sensor_msgs/msg/CameraInfo"
-
-
-class BagError(ValueError):
-    """A bag that no camera can be played from."""
-
-
-@dataclass(frozen=True)
-class Record:
-    """One message: its topic and type, when it was recorded, and its CDR bytes."""
-
-    topic: str
-    kind: str
-    time_ns: int
-    cdr: bytes
+from molmo_ros.bags import (
+    CAMERA_INFO,
+    COMPRESSED,
+    IMAGE,
+    PACKED_DEPTH,
+    PACKED_IMAGE,
+    Bag,
+    Record,
+    find_candidates,
+    no_image,
+    read_stamp_ns,
+    stamp_layout,
+)
 
 
 @dataclass(frozen=True)
@@ -44,18 +38,12 @@ class Topics:
 class Recording:
     """All camera messages of a bag, in the order of their recording; loops need them in memory."""
 
-    def __init__(self, bag: Path) -> None:
-        """Reads a bag directory (mcap or sqlite3); raises BagError when there is no image."""
-        try:
-            with AnyReader([bag]) as reader:
-                cameras = [c for c in reader.connections if c.msgtype in _KINDS]
-                self.records = [
-                    Record(connection.topic, connection.msgtype, time_ns, bytes(cdr))
-                    for connection, time_ns, cdr in reader.messages(cameras)
-                ]
-        except (AnyReaderError, OSError) as error:
-            raise BagError(f"{bag}: not a readable ROS 2 bag ({error})") from error
-        self.topics = _find_topics(bag, {(r.topic, r.kind) for r in self.records})
+    def __init__(self, path: Path) -> None:
+        """Reads a bag (mcap or sqlite3); raises BagError when there is no image."""
+        with Bag(path) as bag:
+            streams = {topic: kind for topic, kind in bag.streams.items() if kind in _KINDS}
+            self.records = list(bag.read(streams))
+        self.topics = _find_topics(path, streams)
 
     @property
     def period_ns(self) -> int:
@@ -77,34 +65,20 @@ _KINDS = (IMAGE, COMPRESSED, CAMERA_INFO)
 
 
 def restamp(cdr: bytes, shift_ns: int) -> bytes:
-    """A message with a later header stamp; its type's first field must be a std_msgs/Header.
-
-    CDR: four bytes of encapsulation (the second says little or big endian), then the stamp's
-    seconds (int32) and nanoseconds (uint32).
-    """
-    layout = ("<" if cdr[1] & 1 else ">") + "iI"
-    seconds, nanoseconds = struct.unpack_from(layout, cdr, 4)
-    moved_ns = seconds * 1_000_000_000 + nanoseconds + shift_ns
-    return cdr[:4] + struct.pack(layout, *divmod(moved_ns, 1_000_000_000)) + cdr[12:]
+    """A message with a later header stamp; its type's first field must be a std_msgs/Header."""
+    stamp = divmod(read_stamp_ns(cdr) + shift_ns, 1_000_000_000)
+    return cdr[:4] + struct.pack(stamp_layout(cdr), *stamp) + cdr[12:]
 
 
-def _find_topics(bag: Path, streams: set[tuple[str, str]]) -> Topics:
+def _find_topics(bag: Path, streams: Mapping[str, str]) -> Topics:
     """The camera's streams by their types and names; the first one where there are several."""
-    raw = sorted(topic for topic, kind in streams if kind == IMAGE)
-    packed = sorted(
-        topic.removesuffix("/compressed")
-        for topic, kind in streams
-        if kind == COMPRESSED and topic.endswith("/compressed") and "depth" not in topic
-    )
-    depth = [topic for topic in raw if "depth" in topic]
-    colour = [topic for topic in raw if "depth" not in topic]
-    infos = sorted(topic for topic, kind in streams if kind == CAMERA_INFO)
-    if not colour and not packed:
-        found = ", ".join(sorted(topic for topic, _ in streams)) or "no camera messages"
-        raise BagError(f"{bag}: no colour image topic (found: {found})")
+    found = find_candidates(streams)
+    if not found.image:
+        raise no_image(bag, streams)
+    depths = [topic for topic in found.depth if not topic.endswith(PACKED_DEPTH)]
     return Topics(
-        image=(colour or packed)[0],
-        compressed=not colour,
-        depth=depth[0] if depth else None,
-        camera_info=infos[0] if infos else None,
+        image=found.image[0].removesuffix(PACKED_IMAGE),
+        compressed=streams[found.image[0]] == COMPRESSED,
+        depth=depths[0] if depths else None,
+        camera_info=found.camera_info[0] if found.camera_info else None,
     )

@@ -76,21 +76,6 @@ def restarted(namespace: str) -> Iterator[Robot]:
 
 
 @pytest.fixture(scope="session")
-def scene() -> tuple[Shot, str, tuple[float, float]]:
-    """A rendered table, a request to point to one thing on it, and the pixel that is meant."""
-    renderer = open_renderer(*SIZE)
-    table = sample_scene(11)
-    frame = renderer.render(table)
-    renderer.close()
-    questions = questions_about(table, frame, np.random.default_rng(0))
-    question = next(
-        q for q in questions if q.kind == "point" and q.count == 1 and q.label[-1] != "s"
-    )
-    shot = Shot(frame.rgb, frame.depth_m, table.camera.intrinsics(*SIZE))
-    return shot, question.prompt, tuple(np.multiply(question.points[0], SIZE) / 100)
-
-
-@pytest.fixture(scope="session")
 def logs(tmp_path_factory) -> Path:
     return tmp_path_factory.mktemp("logs")
 

@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 from robot import domain
 
-from molmo_ros.cell.recording import COMPRESSED, Recording
+from molmo_ros.bags import COMPRESSED
+from molmo_ros.cell.recording import Recording
 
 RUN = "from molmo_cli.main import main; main()"
 LIMIT_S = 150  # a loaded machine; it takes seconds on an idle one

@@ -10,7 +10,8 @@ from rosbags.rosbag2 import StoragePlugin, Writer
 from rosbags.typesys import Stores, get_typestore
 from sensor_msgs.msg import CameraInfo, Image
 
-from molmo_ros.cell.recording import CAMERA_INFO, COMPRESSED, IMAGE, BagError, Recording, restamp
+from molmo_ros.bags import CAMERA_INFO, COMPRESSED, IMAGE, BagError
+from molmo_ros.cell.recording import Recording, restamp
 
 STEP_NS = 100_000_000
 FIRST_NS = 1_700_000_000_900_000_000
