@@ -2,7 +2,7 @@
 
 Lucas and Kanade's idea for rigid motions in 3-D: all pixels with a gradient pull at once, so that
 plain things are held by their outlines. Robust against what does not fit: other motions,
-occlusion, brightness. Knows nothing of points, frames or time.
+occlusion, brightness and contrast. Knows nothing of points, frames or time.
 
 N pixels of a level, D degrees of freedom
 """
@@ -129,20 +129,25 @@ class Level:
         self._weight = float(self._weights.sum())
         gradient = np.column_stack([du.ravel()[at], dv.ravel()[at]]).astype(np.float64)
         self.hold = _weakest(gradient, self._weights)
-        self._pull = _pull(gradient, self._points, k)[:, self._freedom]
+        pull = _pull(gradient, self._points, k)[:, self._freedom]
+        contrast = self._grey - (self._grey.mean() if self.count else 0.0)
+        self._per_gain = _rms(pull) / max(_rms(contrast), 1.0)  # makes it weigh like a motion
+        self._pull = np.column_stack([pull, self._per_gain * contrast])
 
     def find(self, grey: Grey, motion: Array) -> Fit | None:
         """The motion under which most pixels look as they did; None when too few are in view."""
+        gain = 1.0
         for _ in range(ROUNDS):
             now, in_view = self._seen(grey, motion)
-            miss = (now - self._grey)[in_view]
+            miss = (now - gain * self._grey)[in_view]
             if len(miss) < MIN_PIXELS:
                 return None
             miss -= _median(miss)  # it may have become brighter
             noise = max(1.4826 * _median(np.abs(miss)), MIN_NOISE)
             fits = 1 / (1 + (miss / (2 * noise)) ** 2) ** 2  # Geman and McClure's weights
             fits *= self._weights[in_view]
-            step = self._solve(miss, fits, self._pull[in_view])
+            step, more_gain = self._solve(miss, fits, self._pull[in_view])
+            gain += more_gain
             motion = motion @ _rigid(-step)
             if np.abs(step).max() * self._k[0, 0] < SETTLED_PX:
                 break
@@ -157,14 +162,15 @@ class Level:
         in_view = (u >= 0) & (v >= 0) & (u <= width - 1) & (v <= height - 1) & np.isfinite(now)
         return now, in_view
 
-    def _solve(self, miss: Grey, weights: Grey, pull: Array) -> Array:
-        """(6,) the motion of the template that explains the differences best."""
+    def _solve(self, miss: Grey, weights: Grey, pull: Array) -> tuple[Array, float]:
+        """(6,) the motion and the gain of contrast that explain the differences best."""
         weighted = pull * weights[:, None]
         curvature = weighted.T @ pull
         curvature[np.diag_indices(len(curvature))] += DAMPING * np.trace(curvature) + 1e-9
+        solved = np.linalg.solve(curvature, weighted.T @ miss)
         step = np.zeros(6)
-        step[self._freedom] = np.linalg.solve(curvature, weighted.T @ miss)
-        return step
+        step[self._freedom] = solved[:-1]
+        return step, float(solved[-1] * self._per_gain)
 
 
 def pyramid(picture: Grey, levels: int) -> list[Grey]:
@@ -180,6 +186,10 @@ def project(points: Array, motion: Array, k: Array) -> Array:
     x, y, z = motion[:3, :3] @ points.T + motion[:3, 3:]
     z = np.maximum(z, 1e-6)
     return np.column_stack([x / z * k[0, 0] + k[0, 2], y / z * k[1, 1] + k[1, 2]])
+
+
+def _rms(values: Array) -> float:
+    return float(np.sqrt(np.mean(values**2))) if values.size else 0.0
 
 
 def _median(values: Grey) -> float:

@@ -6,7 +6,6 @@ of seconds fits into memory. Knows nothing of what is tracked.
 
 from __future__ import annotations
 
-import threading
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 
@@ -19,7 +18,8 @@ from molmo_ros.camera import FISHEYE_MODELS, Camera
 Array = npt.NDArray[np.float64]
 
 WIDTH = 320  # pixels, about
-MEMORY_BYTES = 24_000_000  # of all remembered glimpses
+MEMORY_BYTES = 24_000_000  # of all remembered glimpses: 4 s at 640x480 before they thin out
+GAP_S = 0.06  # between two that are remembered, at least
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,7 +32,7 @@ class Glimpse:
     shrink:  pixels of the frame per pixel of the glimpse
     """
 
-    stamp_ns: int
+    stamp_s: float
     rgb: npt.NDArray[np.uint8]
     depth_m: npt.NDArray[np.float32] | None
     camera: Camera | None
@@ -72,7 +72,7 @@ class Glimpse:
 
 
 def glimpse(
-    stamp_ns: int,
+    stamp_s: float,
     rgb: npt.NDArray[np.uint8],
     depth_m: npt.NDArray[np.float32] | None,
     camera: Camera | None,
@@ -92,36 +92,28 @@ def glimpse(
             depth_m = cv2.remap(depth_m, *at, cv2.INTER_NEAREST, borderValue=np.nan)
     elif shrink == 1:
         small = small.copy()  # the frame's buffer is not ours
-    return Glimpse(stamp_ns, small, depth_m, camera, shrink)
+    return Glimpse(stamp_s, small, depth_m, camera, shrink)
 
 
 class Past:
     """The glimpses since a moment, evenly thinned out when they become too many."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
         self._kept: list[Glimpse] = []
-        self._every = 1
-        self._count = 0
-
-    def clear(self) -> None:
-        with self._lock:
-            self._kept, self._every, self._count = [], 1, 0
+        self._gap_s = GAP_S
 
     def add(self, seen: Glimpse) -> None:
-        with self._lock:
-            self._count += 1
-            if self._count % self._every:
-                return
-            self._kept.append(seen)
-            if len(self._kept) * _bytes(seen) > MEMORY_BYTES:
-                self._kept = self._kept[1::2]
-                self._every *= 2
+        """Keeps a glimpse, unless the last one was taken just before it."""
+        if self._kept and seen.stamp_s - self._kept[-1].stamp_s < self._gap_s:
+            return
+        self._kept.append(seen)
+        if len(self._kept) * _bytes(seen) > MEMORY_BYTES:
+            self._kept = self._kept[1::2]
+            self._gap_s *= 2
 
-    def since(self, stamp_ns: int) -> list[Glimpse]:
+    def since(self, stamp_s: float) -> list[Glimpse]:
         """Those taken later, the oldest first."""
-        with self._lock:
-            return [seen for seen in self._kept if seen.stamp_ns > stamp_ns]
+        return [seen for seen in self._kept if seen.stamp_s > stamp_s]
 
 
 def _nearest(depth_m: npt.NDArray[np.float32], shrink: int) -> npt.NDArray[np.float32]:

@@ -27,6 +27,8 @@ class Outputs:
         self._text = create(String, "~/text", DEPTH)
         self._waypoints = create(PoseArray, "~/waypoints", DEPTH)
         self._waypoint = create(PoseStamped, "~/waypoint", DEPTH)
+        self._tracked = create(Answer, "~/tracked", DEPTH)
+        self._tracked_poses = create(PoseArray, "~/tracked_poses", DEPTH)
         self._markers = create(MarkerArray, "~/markers", DEPTH)
         self._annotated = create(Image, "~/annotated", 1)
 
@@ -47,6 +49,17 @@ class Outputs:
             self._markers.publish(markers(answer.header, usable))
         if self._annotated.get_subscription_count():
             self._annotated.publish(_annotated(reply))
+
+    def is_tracking_heard(self) -> bool:
+        """Whether somebody listens to tracked waypoints."""
+        tracked = (self._tracked, self._tracked_poses)
+        return any(publisher.get_subscription_count() for publisher in tracked)
+
+    def publish_tracked(self, answer: Answer) -> None:
+        """The waypoints of an answer in a newer image; an empty array when all are lost."""
+        self._tracked.publish(answer)
+        usable = messages.usable(answer.waypoints)
+        self._tracked_poses.publish(messages.pose_array(answer.header, usable))
 
 
 def _annotated(reply: Reply) -> Image:

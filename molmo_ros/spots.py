@@ -32,7 +32,7 @@ FOUND_AGAIN = 0.85  # for a point that was lost
 RENEW = 0.95  # below, the neighbourhood becomes the template, while it is
 STILL_WELL = 0.88  # above
 RENEW_SCALE = 1.25  # likewise when it became so much larger or smaller
-RENEWED = 0.8  # of the confidence is left then, if nothing but the neighbourhood tells the place
+RENEWED = 0.9  # of the confidence is left then, if nothing but the neighbourhood tells the place
 IN_VIEW = 0.5  # of a patch, at least
 OTHER_GREY = 30.0  # grey levels by which the middle may differ before something else is there
 RESTS = 1.5  # a resting point may seem off its place by so much, and by its reach for each radian
@@ -58,7 +58,7 @@ class Spot:
         self._point_m = first.point_m(self.pixel)
         self._template: Template | None = None
         self._trust = 1.0
-        self._seen_ns = first.stamp_ns
+        self._seen_s = first.stamp_s
         if first.contains(self.pixel):
             self._learn(first)
             self.confidence = float(self._template is not None)
@@ -79,7 +79,7 @@ class Spot:
         if is_led:
             self._follow(motion, now.k)
         was_lost, self.confidence = self.confidence == 0, 0.0
-        if was_lost and not is_led and now.stamp_ns - self._seen_ns > FORGET_S * 1e9:
+        if was_lost and not is_led and now.stamp_s - self._seen_s > FORGET_S:
             self._template = None
         elif now.contains(self.pixel) and not self._is_hidden(now):
             self._look(now, is_led, was_lost)
@@ -112,10 +112,11 @@ class Spot:
         if likeness < (FOUND_AGAIN if was_lost else ALIKE):
             return
         self._place = found
-        self._seen_ns = now.stamp_ns
+        self._seen_s = now.stamp_s
         self.confidence = self._trust * min((likeness - 0.5) / (SURE - 0.5), 1.0)
         if not (is_led and rests):
             self._point_m = now.point_m(self.pixel)
+            self._learned_m, self._turned = self._point_m, np.eye(3)
         if self._is_worn(likeness):
             self._trust *= 1.0 if is_led and rests else RENEWED
             self._learn(now)

@@ -18,12 +18,12 @@ Vector = tuple[float, float, float]
 
 @dataclass(frozen=True, kw_only=True)
 class Camera:
-    """Where a camera stands, what it looks at, how wide it sees. Unrolled, the horizon is level."""
+    """Where a camera stands, what it looks at, and how wide it sees."""
 
     position_m: Vector
     target_m: Vector
     fovy_deg: float = 50.0  # vertical field of view; f = 514.68 pixels at a height of 480
-    roll_deg: float = 0.0  # about the optical axis, clockwise as the camera sees it
+    roll_deg: float = 0.0  # about the optical axis; at 0 the horizon is level
 
     def intrinsics(self, width: int, height: int) -> Array:
         """K (3, 3) for a picture of this size: square pixels, centred, no distortion."""
