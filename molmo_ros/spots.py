@@ -23,7 +23,7 @@ MARGIN = 10  # samples around it, in which it is looked for
 HALF = GRID + MARGIN
 REACHES = (20, 32, 50)  # half the side of a patch: the smallest that has something to hold on to
 PIXELS = 300  # of a patch that are aligned
-HOLD = 1000.0  # a patch with less in it would slide along an edge, or swim in noise
+HOLD = 1500.0  # a patch with less in it would slide along an edge, or swim in noise
 BLUR = 0.7  # samples
 
 ALIKE = 0.7  # correlation with the template, below which a point is lost
@@ -31,11 +31,12 @@ SURE = 0.95  # and from which it is certain
 FOUND_AGAIN = 0.85  # for a point that was lost
 RENEW = 0.95  # below, the neighbourhood becomes the template, while it is
 STILL_WELL = 0.88  # above
+OTHER_VIEW = 0.04  # radians, and part of the size: less explains no change of looks
 RENEW_SCALE = 1.25  # likewise when it became so much larger or smaller
 RENEWED = 0.9  # of the confidence is left then, if nothing but the neighbourhood tells the place
 IN_VIEW = 0.5  # of a patch, at least
 OTHER_GREY = 30.0  # grey levels by which the middle may differ before something else is there
-RESTS = 1.5  # a resting point may seem off its place by so much, and by its reach for each radian
+RESTS = 2.0  # a resting point may seem off its place by so much, and by its reach for each radian
 # that the view turned since the template: outlines slide along round things
 IN_FRONT_M, IN_FRONT = 0.03, 0.04  # nearer by this and this part of the depth is something else
 FORGET_S = 1.0  # a lost point of unknown motion is given up
@@ -101,11 +102,12 @@ class Spot:
         found = self._find(now, is_near=is_led)
         if found is None:
             return
-        rests = float(np.hypot(*(found[:, 2] - self.pixel))) <= self._leeway()
+        leeway = RESTS + self._reach * self._turn_of_view()
+        rests = float(np.hypot(*(found[:, 2] - self.pixel))) <= leeway
         if was_lost and not rests:
             return  # it may come back only where it should be
         if is_led and rests:
-            found = np.column_stack([found[:, :2], self.pixel])
+            found = self._place
         if not now.contains(found[:, 2]):
             return
         likeness = self._likeness(now, found)
@@ -117,19 +119,17 @@ class Spot:
         if not (is_led and rests):
             self._point_m = now.point_m(self.pixel)
             self._learned_m, self._turned = self._point_m, np.eye(3)
-        if self._is_worn(likeness):
+        if self._is_worn(likeness, is_led):
             self._trust *= 1.0 if is_led and rests else RENEWED
             self._learn(now)
 
-    def _leeway(self) -> float:
-        """How far off its place a resting point may seem."""
+    def _turn_of_view(self) -> float:
+        """By how much the point is seen from elsewhere than in the template, radians."""
         if self._point_m is None or self._learned_m is None:
-            return RESTS
-        seen_m = self._turned.T @ self._point_m
-        cosine = (
-            seen_m @ self._learned_m / np.linalg.norm(seen_m) / np.linalg.norm(self._learned_m)
-        )
-        return RESTS + self._reach * float(np.arccos(min(cosine, 1.0)))
+            return 0.0
+        now_m, then_m = self._turned.T @ self._point_m, self._learned_m
+        cosine = now_m @ then_m / np.linalg.norm(now_m) / np.linalg.norm(then_m)
+        return float(np.arccos(np.clip(cosine, -1.0, 1.0)))
 
     def _find(self, now: Glimpse, is_near: bool) -> Array | None:
         """(2, 3) where the surroundings are that the template shows."""
@@ -155,10 +155,17 @@ class Spot:
             return 0.0
         return _correlation(patch, self._picture, weights)
 
-    def _is_worn(self, likeness: float) -> bool:
+    def _is_worn(self, likeness: float, is_led: bool) -> bool:
+        """Whether the template should be cut out anew.
+
+        Where the motion is known, only another view wears it; the rest is something in front.
+        """
         scale = float(np.hypot(*self._place[:, 0]))
-        is_other_size = max(scale, 1 / scale) > RENEW_SCALE
-        return likeness > STILL_WELL and (likeness < RENEW or is_other_size)
+        grown = max(scale, 1 / scale)
+        looks_other = likeness < RENEW and (
+            not is_led or self._turn_of_view() + grown - 1 > OTHER_VIEW
+        )
+        return likeness > STILL_WELL and (looks_other or grown > RENEW_SCALE)
 
     def _is_hidden(self, now: Glimpse) -> bool:
         """Whether depth shows something nearer than the point."""
