@@ -4,7 +4,7 @@ Lucas and Kanade's idea for rigid motions in 3-D: all pixels with a gradient pul
 plain things are held by their outlines. Robust against what does not fit: other motions,
 occlusion, brightness and contrast. Knows nothing of points, frames or time.
 
-N pixels of a level, D degrees of freedom
+N pixels of a level
 """
 
 from __future__ import annotations

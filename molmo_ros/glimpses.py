@@ -18,7 +18,8 @@ from molmo_ros.camera import FISHEYE_MODELS, Camera
 Array = npt.NDArray[np.float64]
 
 WIDTH = 320  # pixels, about
-MEMORY_BYTES = 24_000_000  # of all remembered glimpses: 4 s at 640x480 before they thin out
+BLUR = 1.0  # pixels of what is compared
+MEMORY_BYTES = 24_000_000  # of all remembered glimpses: 3 s at 640x480 before they thin out
 GAP_S = 0.06  # between two that are remembered, at least
 
 
@@ -114,6 +115,24 @@ class Past:
     def since(self, stamp_s: float) -> list[Glimpse]:
         """Those taken later, the oldest first."""
         return [seen for seen in self._kept if seen.stamp_s > stamp_s]
+
+
+def main_colour(rgb: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+    """(3,) the mixture of red, green and blue that shows the edges of a picture best.
+
+    Grey would not do: a red cube on a table of the same brightness would vanish.
+    """
+    smooth = cv2.GaussianBlur(rgb, (0, 0), 1.0)
+    du = cv2.Sobel(smooth, cv2.CV_32F, 1, 0).reshape(-1, 3)
+    dv = cv2.Sobel(smooth, cv2.CV_32F, 0, 1).reshape(-1, 3)
+    _, axes = np.linalg.eigh(du.T @ du + dv.T @ dv)
+    return np.asarray(axes[:, -1] / np.abs(axes[:, -1]).sum(), np.float32)
+
+
+def mixed(rgb: npt.NDArray[np.uint8], colour: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """(H, W) a colour picture in grey levels, slightly blurred."""
+    grey = cv2.transform(rgb.astype(np.float32), colour[None])
+    return np.asarray(cv2.GaussianBlur(grey, (0, 0), BLUR), np.float32)
 
 
 def _nearest(depth_m: npt.NDArray[np.float32], shrink: int) -> npt.NDArray[np.float32]:

@@ -101,8 +101,11 @@ class Pursuit:
         self._settings = settings
         self._is_heard = is_heard
         self._publish = publish
-        self._past = Past()  # this and the target belong to the thread, the rest to the lock
+        # These belong to the thread, the others to the lock.
+        self._past = Past()
         self._target: Target | None = None
+        self._last_s = 0.0  # stamp of the newest frame that was looked at
+
         self._lock = threading.Lock()
         self._questions = 0  # that are being answered
         self._answer: Reply | None = None  # the newest, until the thread takes it
@@ -125,8 +128,8 @@ class Pursuit:
 
     def follow(self, reply: Reply) -> None:
         """Tracks the points of this answer in place of others; called within its question."""
-        if reply.ending in (Ending.OK, Ending.NO_POINT):
-            with self._lock:
+        with self._lock:
+            if self._thread is not None and reply.ending in (Ending.OK, Ending.NO_POINT):
                 self._answer = reply
 
     def stop(self) -> None:
@@ -138,13 +141,12 @@ class Pursuit:
             thread.join()
 
     def _run(self) -> None:
-        last_s = 0.0  # stamp of the newest frame that was looked at
         while self._goes_on():
             due_s = monotonic() + 1 / self._settings().track_rate_hz
             try:
-                last_s = self._step(last_s)
-            except ConvertError as error:
-                log.warning("nothing can be tracked in an image: %s", error)
+                self._step()
+            except ConvertError as error:  # who asks about such an image is told
+                log.debug("nothing can be tracked in an image: %s", error)
             except Exception:  # whatever it is, the next answer shall be tracked again
                 log.exception("tracking ended early")
                 self._target = None
@@ -158,24 +160,25 @@ class Pursuit:
             is_busy = self._questions or self._answer is not None or self._target is not None
             if is_busy and self._is_wanted():
                 return True
-            self._answer, self._target, self._past = None, None, Past()
+            self._answer, self._target, self._past, self._last_s = None, None, Past(), 0.0
             self._thread = None
             return False
 
     def _is_wanted(self) -> bool:
         return not self._stopped.is_set() and self._settings().track and self._is_heard()
 
-    def _step(self, last_s: float) -> float:
-        """Takes up a new answer and looks at the next frame; its stamp, or the last one."""
+    def _step(self) -> None:
+        """Takes up a new answer, and looks at the next frame."""
         settings = self._settings()
         with self._lock:
             answer, self._answer = self._answer, None
             is_asked = self._questions > 0
         if answer is not None:
             self._target = _aim(answer, self._past, settings)
-        frame = self._eyes.next(settings.slop_s, last_s, GLANCE_S)
+        frame = self._eyes.next(settings.slop_s, self._last_s, GLANCE_S)
         if frame is None:
-            return last_s
+            return
+        self._last_s = frame.stamp_s
         view = open_frame(frame, rectified=settings.rectified)
         seen = glimpse(frame.stamp_s, view.rgb, view.depth_m, view.camera)
         if is_asked:
@@ -184,7 +187,6 @@ class Pursuit:
             self._past = Past()
         if self._target is not None and frame.stamp_s > self._target.reply.frame.stamp_s:
             self._publish(_carry(self._target, frame, view, seen))
-        return frame.stamp_s
 
 
 def _aim(reply: Reply, past: Past, settings: Parameters) -> Target | None:

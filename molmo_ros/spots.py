@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from molmo_ros.alignment import SIMILARITY, Grey, Template, project
-from molmo_ros.glimpses import Glimpse
+from molmo_ros.glimpses import Glimpse, main_colour, mixed
 
 Array = npt.NDArray[np.float64]
 Rgb = npt.NDArray[np.uint8]
@@ -23,8 +23,7 @@ MARGIN = 10  # samples around it, in which it is looked for
 HALF = GRID + MARGIN
 REACHES = (20, 32, 50)  # half the side of a patch: the smallest that has something to hold on to
 PIXELS = 300  # of a patch that are aligned
-HOLD = 1500.0  # a patch with less in it would slide along an edge, or swim in noise
-BLUR = 0.7  # samples
+HOLD = 1000.0  # a patch with less in it would slide along an edge, or swim in noise
 
 ALIKE = 0.7  # correlation with the template, below which a point is lost
 SURE = 0.95  # and from which it is certain
@@ -80,6 +79,8 @@ class Spot:
         if is_led:
             self._follow(motion, now.k)
         was_lost, self.confidence = self.confidence == 0, 0.0
+        if was_lost and not is_led:
+            self._point_m = None  # nobody saw how it moved
         if was_lost and not is_led and now.stamp_s - self._seen_s > FORGET_S:
             self._template = None
         elif now.contains(self.pixel) and not self._is_hidden(now):
@@ -209,24 +210,6 @@ class Spot:
             return rgb, None
         whole = np.full(now.rgb.shape[:2], 255, np.uint8)
         return rgb, cv2.warpAffine(whole, matrix, size, flags=flags)
-
-
-def main_colour(rgb: Rgb) -> npt.NDArray[np.float32]:
-    """(3,) the mixture of red, green and blue that shows the edges of a picture best.
-
-    Grey would not do: a red cube on a table of the same brightness would vanish.
-    """
-    smooth = cv2.GaussianBlur(rgb, (0, 0), 1.0)
-    du = cv2.Sobel(smooth, cv2.CV_32F, 1, 0).reshape(-1, 3)
-    dv = cv2.Sobel(smooth, cv2.CV_32F, 0, 1).reshape(-1, 3)
-    _, axes = np.linalg.eigh(du.T @ du + dv.T @ dv)
-    return np.asarray(axes[:, -1] / np.abs(axes[:, -1]).sum(), np.float32)
-
-
-def mixed(rgb: Rgb, colour: npt.NDArray[np.float32]) -> Grey:
-    """(H, W) a colour picture in grey levels, slightly blurred."""
-    grey = cv2.transform(rgb.astype(np.float32), colour[None])
-    return np.asarray(cv2.GaussianBlur(grey, (0, 0), BLUR), np.float32)
 
 
 def _correlation(one: Grey, other: Grey, weights: Grey) -> float:

@@ -15,8 +15,8 @@ import numpy as np
 import numpy.typing as npt
 
 from molmo_ros.alignment import RIGID, Fit, Template
-from molmo_ros.glimpses import Glimpse
-from molmo_ros.spots import Spot, main_colour, mixed
+from molmo_ros.glimpses import Glimpse, main_colour, mixed
+from molmo_ros.spots import Spot
 
 Array = npt.NDArray[np.float64]
 
@@ -31,7 +31,7 @@ HOLD = 2000.0  # a picture with less in it than a small thing's outline says not
 class Tracked:
     """One point now.
 
-    pixel:      (u, v) of the frame; where it was seen last when it is lost
+    pixel:      (u, v) of the frame; where it should be, or was seen last, when it is lost
     confidence: that it is still on its spot, 0..1; 0 when it is lost
     """
 
@@ -50,27 +50,22 @@ class Tracker:
         """pixels: (u, v) of the frame that `first` was made from"""
         self._scene = Scene(first) if first.k is not None else None
         self._spots = [Spot(first, first.from_frame(pixel)) for pixel in pixels]
-        self._now = first
+        self._shape = first.rgb.shape
 
     def step(self, now: Glimpse) -> list[Tracked]:
         """Where the points are in the next glimpse, in the order in which they were given."""
-        if now.rgb.shape != self._now.rgb.shape:
+        if now.rgb.shape != self._shape:
             raise ValueError(
                 f"the picture is {now.rgb.shape[1]}x{now.rgb.shape[0]} pixels now and was "
-                f"{self._now.rgb.shape[1]}x{self._now.rgb.shape[0]}: nothing can be tracked "
-                "across a change of resolution"
+                f"{self._shape[1]}x{self._shape[0]} (made small): nothing can be tracked across "
+                "a change of resolution. Ask again"
             )
-        self._now = now
         motion = None
         if self._scene is not None and now.k is not None:
             motion = self._scene.step(now)
         for spot in self._spots:
             spot.step(now, motion)
-        return self.points()
-
-    def points(self) -> list[Tracked]:
-        """Where the points are in the newest glimpse."""
-        return [Tracked(self._now.to_frame(spot.pixel), spot.confidence) for spot in self._spots]
+        return [Tracked(now.to_frame(spot.pixel), spot.confidence) for spot in self._spots]
 
 
 class Scene:
@@ -78,23 +73,28 @@ class Scene:
 
     def __init__(self, first: Glimpse) -> None:
         self._template: Template | None = None
-        self._motion = np.eye(4)  # since the template
+        self._motion = np.eye(4)  # of the template, up to the last glimpse
+        self._is_known = True
         self._learn(first)
 
     def step(self, now: Glimpse) -> Array | None:
         """(4, 4) from the last glimpse's camera frame to this one's; None when it is not known."""
-        if self._template is None:
+        fit = self._find(now)
+        if fit is None:
+            self._is_known = False
             self._learn(now)
             return None
-        fit = self._template.find(mixed(now.rgb, self._colour), self._motion)
-        if fit is None or fit.share < MIN_SHARE:
-            self._learn(now)
-            return None
-        step = fit.motion @ np.linalg.inv(self._motion)
-        self._motion = fit.motion
-        if _is_worn(fit):
+        step = fit.motion @ np.linalg.inv(self._motion) if self._is_known else None
+        self._motion, self._is_known = fit.motion, True
+        if fit.share < RENEW_SHARE or fit.noise > RENEW_NOISE:
             self._learn(now)
         return step
+
+    def _find(self, now: Glimpse) -> Fit | None:
+        if self._template is None:
+            return None
+        fit = self._template.find(mixed(now.rgb, self._colour), self._motion)
+        return fit if fit is not None and fit.share >= MIN_SHARE else None
 
     def _learn(self, now: Glimpse) -> None:
         """Takes a glimpse with depth as the template; keeps the old one without."""
@@ -105,11 +105,7 @@ class Scene:
             mixed(now.rgb, self._colour), _surface(now), now.k, freedom=RIGID, most=PIXELS
         )
         self._template = template if template.hold > HOLD else None
-        self._motion = np.eye(4)
-
-
-def _is_worn(fit: Fit) -> bool:
-    return fit.share < RENEW_SHARE or fit.noise > RENEW_NOISE
+        self._motion, self._is_known = np.eye(4), True
 
 
 def _surface(seen: Glimpse) -> Array:

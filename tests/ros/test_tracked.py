@@ -35,8 +35,8 @@ class Film:
         self.prompt = next(
             q.prompt
             for q in questions
-            if q.kind == "point" and q.count == 1 and q.label[-1] != "s"
-        )
+            if q.kind == "point" and q.count == 1 and q.label[-1] != "s" and q.points[0][0] > 40
+        )  # a single thing that stays in the picture, which moves to the left
 
     def play(self, robot: Robot) -> Showing:
         """Publishes the pictures at 30 Hz from now on, whenever this side spins."""
