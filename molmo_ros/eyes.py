@@ -72,6 +72,20 @@ class Eyes:
                 return self._make_do(parameters)
             self._mailbox.wait(GLANCE_S)
 
+    def next(self, slop_s: float, after_s: float, timeout_s: float) -> Frame | None:
+        """The newest frame with all it should have and a stamp after a moment, if one comes."""
+        patience_s = monotonic() + timeout_s
+        while True:
+            needs = self._needs()
+            frame = self._mailbox.newest(
+                slop_s, need_depth=needs.depth, need_camera_info=needs.camera_info
+            )
+            if frame is not None and frame.stamp_s > after_s:
+                return frame
+            if monotonic() >= patience_s:
+                return None
+            self._mailbox.wait(GLANCE_S)
+
     def _make_do(self, parameters: Parameters) -> Frame:
         """A frame without what it needs, if it is fresh at least."""
         frame = self._mailbox.newest(parameters.slop_s)

@@ -61,6 +61,16 @@ def answer(reply: Reply, age_s: float, model: str, engine: str) -> Answer:
     return message
 
 
+def tracked(
+    reply: Reply, confidences: Sequence[float], age_s: float, model: str, engine: str
+) -> Answer:
+    """An answer whose points were carried to a newer frame. age_s: of the one the model saw."""
+    message = answer(reply, age_s, model, engine)
+    for waypoint, confidence in zip(message.waypoints, confidences, strict=True):
+        waypoint.tracking_confidence = confidence
+    return message
+
+
 def _count(reply: Reply) -> int:
     """What a counting answer counted; -1 when it does not say, or was not asked to."""
     if reply.question.mode != Mode.COUNT or reply.answer is None or reply.answer.count is None:

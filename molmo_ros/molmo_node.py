@@ -36,6 +36,7 @@ from molmo_ros.msg import Answer
 from molmo_ros.outputs import Outputs
 from molmo_ros.parameters import ParameterError, Parameters
 from molmo_ros.placing import needs_transforms
+from molmo_ros.pursuit import Carried, Pursuits
 from molmo_ros.serving import spin, start
 from molmo_ros.standing import StandingQuestion
 from molmo_ros.transforms import Transforms
@@ -66,6 +67,13 @@ class MolmoNode(SafeLifecycleNode):
         self._transforms = Transforms(self)
         self._outputs = Outputs(self)
         self._desk = Desk(self._worker, self._settings, self._inputs.eyes, self._transforms)
+        self._pursuits = Pursuits(
+            self._inputs.eyes,
+            self._settings,
+            self._transforms,
+            self._outputs.is_tracking_heard,
+            self._publish_tracked,
+        )
         self._standing = StandingQuestion(
             self._ask_standing, self._settings, lambda: self._inputs.names
         )
@@ -121,8 +129,7 @@ class MolmoNode(SafeLifecycleNode):
 
     def ask(self, question: Question, on_progress: Progress) -> Answer:
         """Answers one question; blocks until it is answered, refused or stopped."""
-        named = replace(question, camera=question.camera or self._inputs.names[0])
-        reply = self._desk.ask(named, on_progress)
+        reply = self._answer(question, on_progress)
         answer = self._complete(reply)
         if reply.ending != Ending.BUSY:
             self._outputs.publish(reply, answer)
@@ -130,10 +137,27 @@ class MolmoNode(SafeLifecycleNode):
 
     def _ask_standing(self, question: Question) -> Reply:
         """Answers the standing question; when it had to give way, nobody is told."""
-        reply = self._desk.ask(question, lambda reply: None, is_standing=True)
+        reply = self._answer(question, lambda reply: None, is_standing=True)
         if reply.ending not in (Ending.BUSY, Ending.CANCELED, Ending.REPLACED):
             self._outputs.publish(reply, self._complete(reply))
         return reply
+
+    def _answer(
+        self, question: Question, on_progress: Progress, *, is_standing: bool = False
+    ) -> Reply:
+        """Answers a question, and begins to track what it named."""
+        named = replace(question, camera=question.camera or self._inputs.names[0])
+        pursuit = self._pursuits.of(named.camera)
+        with pursuit.question():
+            reply = self._desk.ask(named, on_progress, is_standing=is_standing)
+            pursuit.follow(reply)
+        return reply
+
+    def _publish_tracked(self, carried: Carried) -> None:
+        age_s = self._inputs.eyes().age_s(carried.answered)
+        self._outputs.publish_tracked(
+            messages.tracked(carried.reply, carried.confidences, age_s, *self._identity)
+        )
 
     def close(self) -> None:
         """Ends the running question and the worker; the node is not used afterwards."""
@@ -163,6 +187,7 @@ class MolmoNode(SafeLifecycleNode):
         self._is_active = False
         self._desk.close()
         self._standing.stop()
+        self._pursuits.stop()
         self._inputs.close()
         self._transforms.close()
 

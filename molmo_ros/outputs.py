@@ -26,6 +26,8 @@ KINDS = {
     "text": String,
     "waypoints": PoseArray,
     "waypoint": PoseStamped,
+    "tracked": Answer,
+    "tracked_poses": PoseArray,
     "markers": MarkerArray,
     "annotated": Image,
 }
@@ -55,6 +57,16 @@ class Outputs:
 
     def _is_heard(self, name: str) -> bool:
         return self._publishers[name].get_subscription_count() > 0
+
+    def is_tracking_heard(self) -> bool:
+        """Whether somebody listens to tracked waypoints."""
+        return self._is_heard("tracked") or self._is_heard("tracked_poses")
+
+    def publish_tracked(self, answer: Answer) -> None:
+        """The waypoints of an answer in a newer image; an empty array when all are lost."""
+        self._publishers["tracked"].publish(answer)
+        usable = messages.usable(answer.waypoints)
+        self._publishers["tracked_poses"].publish(messages.pose_array(answer.header, usable))
 
 
 def is_complete(reply: Reply) -> bool:

@@ -228,6 +228,18 @@ class Parameters:
         )
         return Errors(pixel_sigma_percent=self.pixel_sigma_percent, depth=noise)
 
+    track: bool = parameter(
+        True,
+        "Carry the waypoints of an answer forward to the newest images, while somebody listens "
+        "to ~/tracked or ~/tracked_poses.",
+    )
+    track_for_s: float = parameter(
+        10.0, "How long after an answer its waypoints are tracked.", between=(0.1, 3600.0)
+    )
+    track_rate_hz: float = parameter(
+        30.0, "At most so many images a second are tracked in.", between=(1.0, 120.0)
+    )
+
 
 def declare(node: Node) -> None:
     """Declares all parameters; raises ParameterError that names every override that is wrong."""

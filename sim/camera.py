@@ -18,11 +18,12 @@ Vector = tuple[float, float, float]
 
 @dataclass(frozen=True, kw_only=True)
 class Camera:
-    """Where a camera stands, what it looks at, and how wide it sees. The horizon stays level."""
+    """Where a camera stands, what it looks at, and how wide it sees."""
 
     position_m: Vector
     target_m: Vector
     fovy_deg: float = 50.0  # vertical field of view; f = 514.68 pixels at a height of 480
+    roll_deg: float = 0.0  # about the optical axis; at 0 the horizon is level
 
     def intrinsics(self, width: int, height: int) -> Array:
         """K (3, 3) for a picture of this size: square pixels, centred, no distortion."""
@@ -36,8 +37,12 @@ class Camera:
         """(4, 4) from the optical frame to the world."""
         forward = _unit(np.subtract(self.target_m, self.position_m))
         right = _unit(np.cross(forward, [0.0, 0.0, 1.0]))
+        down = np.cross(forward, right)
+        cos, sin = np.cos(np.radians(self.roll_deg)), np.sin(np.radians(self.roll_deg))
         pose = np.eye(4)
-        pose[:3, :3] = np.column_stack([right, np.cross(forward, right), forward])
+        pose[:3, :3] = np.column_stack(
+            [cos * right + sin * down, cos * down - sin * right, forward]
+        )
         pose[:3, 3] = self.position_m
         return pose
 
