@@ -57,9 +57,7 @@ class Desk:
         self.is_heard = True
         self.number = 0
         eyes = Eyes(self.mailbox, Needs, lambda: 0.0)
-        self.pursuit = Pursuit(
-            eyes, Parameters, None, lambda: self.is_heard, self.carried.append
-        )
+        self.pursuit = Pursuit(eyes, Parameters, None, lambda: self.is_heard, self.carried.append)
 
     def film(self, count: int) -> None:
         """Shows the next pictures at 30 Hz."""
