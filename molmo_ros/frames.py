@@ -22,6 +22,11 @@ from molmo_ros.noise import Errors
 
 T = TypeVar("T")
 
+NO_DEPTH_IMAGE = (
+    "no depth image belongs to this image: remap `depth`, or raise slop_s if the stamps of image "
+    "and depth differ"
+)
+
 
 @dataclass(frozen=True)
 class Frame:
@@ -110,10 +115,7 @@ def _tried(opener: Callable[[], T], notes: list[str]) -> T | None:
 
 def _open_depth(depth: Any, width: int, height: int) -> npt.NDArray[np.float32]:
     if depth is None:
-        raise ValueError(
-            "no depth image belongs to this image: remap `depth`, or raise slop_s if the stamps "
-            "of image and depth differ"
-        )
+        raise ValueError(NO_DEPTH_IMAGE)
     depth_m = convert.to_depth_m(depth)
     if depth_m.shape != (height, width):
         raise ValueError(

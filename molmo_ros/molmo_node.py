@@ -25,7 +25,9 @@ from molmo_engine.records import AskOptions
 from molmo_ros import messages, parameters
 from molmo_ros.asking import Progress, Question, Reply
 from molmo_ros.camera import Camera
+from molmo_ros.checkup import Checkup
 from molmo_ros.desk import Desk
+from molmo_ros.diagnostics import publish_diagnostics
 from molmo_ros.ending import Ending
 from molmo_ros.frames import View
 from molmo_ros.goals import Calls, Goals, Prompts, Request, problem
@@ -39,6 +41,7 @@ from molmo_ros.placing import needs_transforms
 from molmo_ros.pursuit import Carried, Pursuits
 from molmo_ros.serving import spin, start
 from molmo_ros.standing import StandingQuestion
+from molmo_ros.tally import Tally
 from molmo_ros.transforms import Transforms
 from molmo_ros.worker import Worker
 
@@ -77,9 +80,19 @@ class MolmoNode(SafeLifecycleNode):
         self._standing = StandingQuestion(
             self._ask_standing, self._settings, lambda: self._inputs.names
         )
+        self._tally = Tally()
         Goals(self, settings.action_name, self.reentrant, self._refusal, self.ask, self._age_s)
         Calls(self, self.reentrant, self._refusal, self.ask)
         Prompts(self, self.reentrant, self._standing.wake)
+        checkup = Checkup(
+            inputs=self._inputs,
+            transforms=self._transforms,
+            worker=self._worker,
+            tally=self._tally,
+            settings=self._settings,
+            identity=lambda: self._identity,
+        )
+        publish_diagnostics(self, self.reentrant, "molmo_ros", checkup.checks())
         if settings.autostart:
             self.start_by_itself()
 
@@ -91,6 +104,7 @@ class MolmoNode(SafeLifecycleNode):
             self.get_logger().error(f"cannot configure: {str(error) or type(error).__name__}")
             return FAILURE
         self._identity = (self._predictor.model_id, self._predictor.engine_id)
+        self._outputs.announce(self._predictor, settings.bundle, self._inputs.names)
         self.get_logger().info("{} is ready on {}".format(*self._identity))
         return super().on_configure(state)
 
@@ -151,6 +165,7 @@ class MolmoNode(SafeLifecycleNode):
         with pursuit.question():
             reply = self._desk.ask(named, on_progress, is_standing=is_standing)
             pursuit.follow(reply)
+        self._tally.note(reply)
         return reply
 
     def _publish_tracked(self, carried: Carried) -> None:
@@ -194,7 +209,7 @@ class MolmoNode(SafeLifecycleNode):
     def _free(self) -> None:
         if self._predictor is not None:
             self._worker.call(self._predictor.close)
-            self._predictor = None
+            self._predictor, self._identity = None, ("", "")
 
     def _age_s(self, reply: Reply) -> float:
         return self._inputs.eyes().age_s(reply.frame) if reply.frame else math.nan

@@ -8,18 +8,21 @@ from typing import Any
 
 from geometry_msgs.msg import PoseArray, PoseStamped
 from rclpy.lifecycle import LifecycleNodeMixin
+from rclpy.qos import DurabilityPolicy, QoSProfile
 from sensor_msgs.msg import Image
 from std_msgs.msg import String
 from visualization_msgs.msg import MarkerArray
 
+from molmo_engine.predictor import Predictor
 from molmo_ros import convert, messages
 from molmo_ros.asking import Reply
 from molmo_ros.ending import Ending
 from molmo_ros.geometry import Status
 from molmo_ros.markers import LIFETIME_S, markers
-from molmo_ros.msg import Answer
+from molmo_ros.msg import Answer, ModelInfo
 from molmo_ros.views import draw_points
 
+LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 DEPTH = 10  # answers are rare and small; reliable, so that none is lost
 KINDS = {
     "answer": Answer,
@@ -42,6 +45,21 @@ class Outputs:
             name: node.create_lifecycle_publisher(kind, f"~/{name}", 1 if kind is Image else DEPTH)
             for name, kind in KINDS.items()
         }
+        # Kept for late subscribers, and published before the node is active.
+        self._model_info = node.create_publisher(ModelInfo, "~/model_info", LATCHED)
+
+    def announce(self, predictor: Predictor, bundle: str, cameras: Sequence[str]) -> None:
+        """Tells what answers from now on, also those who ask later."""
+        info = ModelInfo(
+            stamp=self._node.get_clock().now().to_msg(),
+            model=predictor.model_id,
+            engine=predictor.engine_id,
+            bundle=bundle,
+            cameras=cameras,
+            max_crops=predictor.config.crops.max_crops,
+            capacity=predictor.runtime.capacity,
+        )
+        self._model_info.publish(info)
 
     def publish(self, reply: Reply, answer: Answer) -> None:
         """The answer always; poses and pictures only of a complete one."""

@@ -66,12 +66,14 @@ class Transforms:
 
         Raises TransformError after timeout_s. check is called while waiting and may raise.
         """
-        assert self._buffer is not None, "look_up between open and close"
+        buffer = self._buffer
+        if buffer is None:
+            raise TransformError("nothing listens to transforms: the node is not active")
         patience_s = monotonic() + timeout_s
         while True:
             check()
             try:
-                return self._buffer.lookup(target, source, stamp_ns)
+                return buffer.lookup(target, source, stamp_ns)
             except TransformError as error:
                 if monotonic() >= patience_s:
                     raise TransformError(
