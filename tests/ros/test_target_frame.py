@@ -8,7 +8,6 @@ from conftest import BUNDLE
 from geometry_msgs.msg import PoseArray, PoseStamped
 from rclpy.time import Time
 from robot import FRAME_ID, NodeProcess
-from test_node import scene  # noqa: F401 - a fixture
 from visualization_msgs.msg import MarkerArray
 
 from molmo_ros.msg import Answer, Waypoint
