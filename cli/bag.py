@@ -53,6 +53,10 @@ def bag(
         float | None,
         typer.Option(min=0, help="Seconds between the stamps of image and depth, at most."),
     ] = None,
+    target_frame: Annotated[
+        str,
+        typer.Option(help="Frame of the waypoints, by the recorded /tf; the camera's if none."),
+    ] = "",
     rectified: Annotated[
         bool, typer.Option("--rectified", help="The image is rectified (image_rect).")
     ] = False,
@@ -97,7 +101,9 @@ def bag(
         start_s=start,
         end_s=math.inf if end is None else end,
         settings=Parameters(
-            slop_s=Parameters.slop_s if slop is None else slop, rectified=rectified
+            slop_s=Parameters.slop_s if slop is None else slop,
+            rectified=rectified,
+            target_frame=target_frame,
         ),
         copies=copy,
         force=force,

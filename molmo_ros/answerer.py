@@ -21,7 +21,9 @@ from molmo_ros.bags import CameraTopics
 from molmo_ros.ending import Ending
 from molmo_ros.geometry import Status
 from molmo_ros.moments import Moment
+from molmo_ros.outputs import is_complete
 from molmo_ros.parameters import Parameters
+from molmo_ros.recorded_transforms import RecordedTransforms
 
 TOPICS = {name: f"/molmo/{name}" for name in outputs.KINDS}  # as of a node named molmo
 
@@ -47,10 +49,10 @@ class Summary:
         self.endings[reply.ending] += 1
         self.waypoints.update(located.location.status for located in reply.points)
         self.total_ms.append(reply.total_ms)
-        if reply.message:
+        if not is_complete(reply):
             self.notes[f"{reply.ending.name}: {reply.message}"] += 1
         elif reply.points:
-            self.notes.update(reply.view.notes)
+            self.notes.update([*reply.view.notes, *reply.placement.notes])
 
     def figures(self) -> dict[str, Any]:
         """All of it as plain values; ms_per_answer is the median."""
@@ -73,11 +75,17 @@ class Answerer:
     """Puts questions to a model, one moment after the other."""
 
     def __init__(
-        self, predictor: Predictor, settings: Parameters, writer: BagWriter, summary: Summary
+        self,
+        predictor: Predictor,
+        settings: Parameters,
+        transforms: RecordedTransforms,
+        writer: BagWriter,
+        summary: Summary,
     ) -> None:
-        """settings: as of the node, but that any age of a frame will do."""
+        """settings: as of the node, but that nothing is waited for and any age will do."""
         self._predictor = predictor
-        self._settings = replace(settings, max_frame_age_s=0.0, frame_wait_s=0.0)
+        self._settings = replace(settings, max_frame_age_s=0.0, frame_wait_s=0.0, tf_timeout_s=0.0)
+        self._transforms = transforms
         self._writer = writer
         self._summary = summary
         for name, kind in outputs.KINDS.items():
@@ -86,13 +94,14 @@ class Answerer:
     def answer(self, moment: Moment, prompts: Sequence[str]) -> None:
         """Asks all questions about a moment; those that are answered share a picture."""
         self._summary.frames += 1
+        self._transforms.advance(moment.time_ns)
         complete = []
         for prompt in prompts:
             reply, answer = self._ask(moment, prompt)
             self._summary.count(reply)
             for name, message in outputs.told(reply, answer):
                 self._write(name, moment, message)
-            if outputs.is_complete(reply):
+            if is_complete(reply):
                 complete.append((reply, answer))
         if complete:
             replies, answers = zip(*complete, strict=True)
@@ -105,7 +114,12 @@ class Answerer:
             request_id=uuid4().hex, prompt=prompt, timeout_s=math.inf, is_cancelled=lambda: False
         )
         reply = asking.answer(
-            question, self._predictor, moment.eyes, self._settings, lambda reply: None
+            question,
+            self._predictor,
+            moment.eyes,
+            self._settings,
+            lambda reply: None,
+            self._transforms,
         )
         model, engine = self._predictor.model_id, self._predictor.engine_id
         return reply, messages.answer(reply, math.nan, model, engine)

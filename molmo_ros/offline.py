@@ -22,6 +22,7 @@ from molmo_ros.bags import Bag, BagError, CameraTopics, Record, choose_topics
 from molmo_ros.definitions import DefinitionError
 from molmo_ros.moments import Moment, Moments
 from molmo_ros.parameters import Parameters
+from molmo_ros.recorded_transforms import RecordedTransforms
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,10 +64,10 @@ def answer_bag(
     with Bag(order.source) as bag:
         topics = _choose(order, bag)
         span = _span(order, bag)
-        summary = Summary(topics)
+        summary, transforms = Summary(topics), RecordedTransforms(bag)
         place = new_bag(order.output, order.source, force=order.force)
         with place as writer, closing(load()) as predictor:
-            answerer = Answerer(predictor, order.settings, writer, summary)
+            answerer = Answerer(predictor, order.settings, transforms, writer, summary)
             if order.copies:
                 _announce_copies(bag, writer, summary.notes)
             moments = Moments(topics, order.every_s)
@@ -76,7 +77,7 @@ def answer_bag(
             on_progress(1.0)
             if not summary.frames:
                 raise BagError(f"{bag.path}: no readable image on {topics.image} in this part")
-    for topic, times in moments.broken.items():
+    for topic, times in (moments.broken + transforms.broken).items():
         summary.notes[f"what came on {topic} is damaged"] += times
     return summary
 

@@ -69,7 +69,7 @@ def write_bag(
     plugin: StoragePlugin = StoragePlugin.MCAP,
     qos: dict[str, Qos] | None = None,
 ) -> Path:
-    """Writes messages, or bytes that stand for an Image, in the order of their recording."""
+    """Writes messages in the order of their recording; bytes stand for an Image."""
     with Writer(path, version=9, storage_plugin=plugin) as writer:
         connections = {}
         for topic, time_ns, message in sorted(entries, key=lambda entry: entry[1]):
@@ -78,15 +78,43 @@ def write_bag(
                 connections[topic] = writer.add_connection(
                     topic, kind_of(message), typestore=TYPES, offered_qos_profiles=offered
                 )
-            raw = message if isinstance(message, bytes) else serialize_message(message)
-            writer.write(connections[topic], time_ns, raw)
+            writer.write(connections[topic], time_ns, _serialize(message))
     return path
 
 
 def kind_of(message) -> str:
     if isinstance(message, bytes):
         return "sensor_msgs/msg/Image"
+    if hasattr(message, "__msgtype__"):
+        return message.__msgtype__
     return f"{type(message).__module__.split('.')[0]}/msg/{type(message).__name__}"
+
+
+def _serialize(message) -> bytes:
+    if isinstance(message, bytes):
+        return message
+    if hasattr(message, "__msgtype__"):
+        return TYPES.serialize_cdr(message, message.__msgtype__)
+    return serialize_message(message)
+
+
+def transforms(time_ns: int, *frames: tuple):
+    """A TFMessage, as tf2_msgs is not installed everywhere; (parent, child, xyz, xyzw) each."""
+    made = TYPES.types
+    stamped = [
+        made["geometry_msgs/msg/TransformStamped"](
+            made["std_msgs/msg/Header"](
+                made["builtin_interfaces/msg/Time"](*divmod(time_ns, 1_000_000_000)), parent
+            ),
+            child,
+            made["geometry_msgs/msg/Transform"](
+                made["geometry_msgs/msg/Vector3"](*map(float, xyz)),
+                made["geometry_msgs/msg/Quaternion"](*map(float, xyzw)),
+            ),
+        )
+        for parent, child, xyz, xyzw in frames
+    ]
+    return made["tf2_msgs/msg/TFMessage"](stamped)
 
 
 def read_bag(path: Path) -> dict[str, list[tuple[int, object]]]:
