@@ -7,33 +7,28 @@ engine is loaded, asked and freed in one worker thread, the callbacks stay short
 from __future__ import annotations
 
 import math
-import os
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from threading import Event
 
-import numpy as np
 import rclpy
 from rclpy.executors import MultiThreadedExecutor
 from rclpy.lifecycle import LifecycleState, TransitionCallbackReturn
 
-from molmo_engine import load
 from molmo_engine.predictor import Predictor
-from molmo_engine.records import AskOptions
 from molmo_ros import messages, parameters
 from molmo_ros.asking import Progress, Question, Reply
-from molmo_ros.camera import Camera
 from molmo_ros.checkup import Checkup
 from molmo_ros.desk import Desk
 from molmo_ros.diagnostics import publish_diagnostics
 from molmo_ros.ending import Ending
-from molmo_ros.frames import View
 from molmo_ros.goals import Calls, Goals, Prompts, Request, problem
 from molmo_ros.heap import keep_freed_pictures
 from molmo_ros.inputs import Inputs
 from molmo_ros.lifecycle import SafeLifecycleNode
+from molmo_ros.loading import open_predictor
 from molmo_ros.msg import Answer
 from molmo_ros.outputs import Outputs
 from molmo_ros.parameters import ParameterError, Parameters
@@ -219,27 +214,6 @@ class MolmoNode(SafeLifecycleNode):
 
     def _now_s(self) -> float:
         return self.get_clock().now().nanoseconds * 1e-9
-
-
-def open_predictor(settings: Parameters) -> Predictor:
-    """Loads the bundle; one token and one point, so that the first question is not slow."""
-    if not settings.bundle:
-        raise ParameterError(
-            "the parameter 'bundle' is empty: set it to a bundle directory "
-            "(`molmo export CHECKPOINT BUNDLE` makes one)"
-        )
-    threads = settings.threads or max(1, len(os.sched_getaffinity(0)) - 1)
-    predictor = load(settings.bundle, settings.backend, threads)
-    height, width = 480, 640
-    k = np.array([[width, 0, width / 2], [0, width, height / 2], [0, 0, 1]])
-    view = View(
-        np.zeros((height, width, 3), np.uint8),
-        np.ones((height, width), np.float32),
-        Camera(width, height, k, np.zeros(0), "", ""),
-    )
-    predictor.ask(view.rgb, "Describe the image.", AskOptions(max_new_tokens=1))
-    view.locate((width / 2, height / 2))
-    return predictor
 
 
 def main(args: list[str] | None = None) -> int:
