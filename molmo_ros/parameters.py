@@ -216,18 +216,6 @@ class Parameters:
     plane_at_holes: bool = parameter(
         False, "Use the plane, too, where there is depth but none at the point."
     )
-
-    @property
-    def errors(self) -> Errors:
-        """What the parameters declare of depths and pixels."""
-        kind = KINDS[self.depth_noise]
-        noise = replace(
-            kind,
-            floor_m=self.depth_noise_floor_m or kind.floor_m,
-            growth=self.depth_noise_growth or kind.growth,
-        )
-        return Errors(pixel_sigma_percent=self.pixel_sigma_percent, depth=noise)
-
     track: bool = parameter(
         True,
         "Carry the waypoints of an answer forward to the newest images, while somebody listens "
@@ -239,6 +227,17 @@ class Parameters:
     track_rate_hz: float = parameter(
         30.0, "At most so many images a second are tracked in.", between=(1.0, 120.0)
     )
+
+    @property
+    def errors(self) -> Errors:
+        """What the parameters declare of depths and pixels."""
+        kind = KINDS[self.depth_noise]
+        noise = replace(
+            kind,
+            floor_m=self.depth_noise_floor_m or kind.floor_m,
+            growth=self.depth_noise_growth or kind.growth,
+        )
+        return Errors(pixel_sigma_percent=self.pixel_sigma_percent, depth=noise)
 
 
 def declare(node: Node) -> None:
@@ -292,7 +291,7 @@ def _name_complaints(name: str, value: Any) -> list[str]:
     """Likewise for a list of names. None is how rclpy hands on an empty one."""
     names = [] if value is None else value
     if not isinstance(names, list | tuple) or not all(isinstance(one, str) for one in names):
-        return [f"{name}: got {value!r}, wanted {KINDS[tuple]}"]
+        return [f"{name}: got {value!r}, wanted {TYPES[tuple]}"]
     if not all(NAME.fullmatch(one) for one in names) or len(set(names)) < len(names):
         return [f"{name}: got {value!r}, wanted different names as in topics: wrist, or arm/wrist"]
     return []

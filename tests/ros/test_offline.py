@@ -139,7 +139,7 @@ def test_markers_and_picture_show_all_answers_about_an_image(tmp_path):
     _, topics = run(bag, ("One?", "Two?"))
     ((_, markers),) = topics["/molmo/markers"]
     keys = [(marker.ns, marker.id) for marker in markers.markers[1:]]
-    assert len(set(keys)) == len(keys) == 6
+    assert len(set(keys)) == len(keys) == 8
     ((_, picture),) = topics["/molmo/annotated"]
     changed = convert.to_rgb(picture) != convert.to_rgb(topics[IMAGE][0][1])
     assert 0 < changed.any(axis=2).mean() < 0.05
