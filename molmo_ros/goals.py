@@ -27,7 +27,7 @@ from molmo_ros.modes import Mode
 from molmo_ros.msg import Answer
 from molmo_ros.srv import Ask as AskSync
 
-FEEDBACK_PERIOD_S = 0.03  # words; a new waypoint does not wait
+FEEDBACK_PERIOD_S = 0.03  # the first waypoint does not wait
 RESULT_KEPT_S = 10  # how long a client may come back for its result
 
 Request = Ask.Goal | AskSync.Request  # their fields are the same
@@ -153,7 +153,10 @@ def _terminate(handle: ServerGoalHandle, status: int) -> None:
 
 
 class Feedback:
-    """Tells a client what is new in a reply: a waypoint at once, words now and then."""
+    """Tells a client what is new in a reply: the first waypoint at once, all else now and then.
+
+    What is new at the end is told by the result.
+    """
 
     def __init__(
         self, publish: Callable[[Ask.Feedback], None], age_s: Callable[[Reply], float]
@@ -165,10 +168,10 @@ class Feedback:
         self._due_s = 0.0
 
     def __call__(self, reply: Reply) -> None:
-        is_complete = reply.answer is not None
         if reply.text == self._told and len(reply.points) == self._points:
             return
-        if len(reply.points) == self._points and monotonic() < self._due_s and not is_complete:
+        is_first_point = bool(reply.points) and not self._points
+        if reply.answer is not None or (monotonic() < self._due_s and not is_first_point):
             return
         feedback = Ask.Feedback(
             text=reply.text,
