@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
+from functools import partial
 from time import monotonic
 from uuid import uuid4
 
@@ -28,11 +30,13 @@ from molmo_ros.msg import Answer
 from molmo_ros.srv import Ask as AskSync
 
 FEEDBACK_PERIOD_S = 0.03  # the first waypoint does not wait
+AT_ONCE = 32  # threads for goals: one is answered and 16 wait, others are refused at once
 RESULT_KEPT_S = 10  # how long a client may come back for its result
 
 Request = Ask.Goal | AskSync.Request  # their fields are the same
 Refusal = Callable[[Request], str]
-Asker = Callable[[Question, Progress], Answer]
+Deliver = Callable[[Answer], None]
+Asker = Callable[[Question, Progress, Deliver], None]
 
 
 class Goals:
@@ -49,12 +53,15 @@ class Goals:
     ) -> None:
         """name: of the action; refusal: why a goal is not taken, empty to take it.
 
-        ask: blocks until it is answered; age_s: age of a reply's frame
+        ask: delivers the answer once and returns when it is published; age_s: age of a reply's
+            frame
         """
         self._log = node.get_logger()
         self._refusal = refusal
         self._ask = ask
         self._age_s = age_s
+        self._threads = ThreadPoolExecutor(AT_ONCE, thread_name_prefix="molmo_goal")
+        self._answers: dict[bytes, Future[Answer]] = {}
         self._server = ActionServer(
             node,
             Ask,
@@ -62,6 +69,7 @@ class Goals:
             self._execute,
             callback_group=group,
             goal_callback=self._decide,
+            handle_accepted_callback=self._begin,
             cancel_callback=lambda _: CancelResponse.ACCEPT,
             result_timeout=RESULT_KEPT_S,
         )
@@ -72,7 +80,8 @@ class Goals:
             return GoalResponse.REJECT
         return GoalResponse.ACCEPT
 
-    def _execute(self, handle: ServerGoalHandle) -> Ask.Result:
+    def _begin(self, handle: ServerGoalHandle) -> None:
+        """Begins to answer at once: it takes the executor a while to come to the execution."""
         question = Question(
             request_id=handle.request.request_id or bytes(handle.goal_id.uuid).hex(),
             prompt=handle.request.prompt,
@@ -82,7 +91,22 @@ class Goals:
             is_cancelled=lambda: handle.is_cancel_requested,
         )
         feedback = Feedback(handle.publish_feedback, self._age_s)
-        answer = self._ask(question, feedback)
+        answer: Future[Answer] = Future()
+        self._answers[bytes(handle.goal_id.uuid)] = answer
+        self._threads.submit(self._answer, question, feedback, answer)
+        handle.execute()
+
+    def _answer(self, question: Question, feedback: Progress, answer: Future[Answer]) -> None:
+        try:
+            self._ask(question, feedback, answer.set_result)
+        except Exception as error:
+            if answer.done():  # it was delivered, but not published
+                self._log.error(f"an answer could not be published: {error}")
+            else:
+                answer.set_exception(error)
+
+    def _execute(self, handle: ServerGoalHandle) -> Ask.Result:
+        answer = self._answers.pop(bytes(handle.goal_id.uuid)).result()
         _terminate(handle, answer.status)
         return Ask.Result(answer=answer)
 
@@ -109,7 +133,7 @@ class Calls:
             response.answer = messages.answer(reply, math.nan, "", "")
         else:
             asked = replace(question, mode=Mode(request.mode))
-            response.answer = self._ask(asked, lambda reply: None)
+            self._ask(asked, lambda reply: None, partial(setattr, response, "answer"))
         return response
 
 

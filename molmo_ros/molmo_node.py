@@ -24,7 +24,7 @@ from molmo_ros.checkup import Checkup
 from molmo_ros.desk import Desk
 from molmo_ros.diagnostics import publish_diagnostics
 from molmo_ros.ending import Ending
-from molmo_ros.goals import Calls, Goals, Prompts, Request, problem
+from molmo_ros.goals import Calls, Deliver, Goals, Prompts, Request, problem
 from molmo_ros.heap import keep_freed_pictures
 from molmo_ros.inputs import Inputs
 from molmo_ros.lifecycle import SafeLifecycleNode
@@ -136,13 +136,16 @@ class MolmoNode(SafeLifecycleNode):
         self.get_logger().error("a transition failed: back to unconfigured")
         return self.on_shutdown(state)
 
-    def ask(self, question: Question, on_progress: Progress) -> Answer:
-        """Answers one question; blocks until it is answered, refused or stopped."""
+    def ask(self, question: Question, on_progress: Progress, deliver: Deliver) -> None:
+        """Answers one question; blocks until it is answered, refused or stopped.
+
+        deliver: gets the answer, before it is published: who asked comes first
+        """
         reply = self._answer(question, on_progress)
         answer = self._complete(reply)
+        deliver(answer)
         if reply.ending != Ending.BUSY:
             self._outputs.publish(reply, answer)
-        return answer
 
     def _ask_standing(self, question: Question) -> Reply:
         """Answers the standing question; when it had to give way, nobody is told."""
