@@ -6,7 +6,7 @@ Asks the parts of the node how they are doing, and lets health.py judge. Knows n
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 from molmo_ros.convert import ConvertError
@@ -33,6 +33,7 @@ class Checkup:
     tally: Tally
     settings: Callable[[], Parameters]
     identity: Callable[[], Identity]
+    _seen: dict[str, Frame | None] = field(default_factory=dict)
 
     def checks(self) -> dict[str, Check]:
         """By what they look at."""
@@ -53,14 +54,16 @@ class Checkup:
         return judge_camera(report, doubts, settings.slop_s, settings.max_frame_age_s)
 
     def _transforms(self) -> Finding:
+        """About the frames of the last check: transforms of the newest may be on their way."""
         settings = self.settings()
+        at_once = replace(settings, tf_timeout_s=0.0)
         notes: list[str] = []
-        if needs_transforms(settings) and self.inputs.report():
-            for name in self.inputs.names:
-                eyes = self.inputs.eyes(name)
-                if frame := _newest(eyes, settings):
-                    placed = place(frame, eyes.has_depth, self.transforms, settings, lambda: None)
-                    notes += placed.notes
+        for name in self.inputs.names if needs_transforms(settings) else ():
+            eyes, frame = self.inputs.eyes(name), self._seen.get(name)
+            if frame and self.inputs.report(name):
+                placed = place(frame, eyes.has_depth, self.transforms, at_once, lambda: None)
+                notes += placed.notes
+            self._seen[name] = _newest(eyes, settings)
         return judge_transforms(settings.target_frame, notes)
 
 

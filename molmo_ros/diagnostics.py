@@ -13,7 +13,6 @@ from importlib.util import find_spec
 from typing import Any
 
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
-from rclpy.callback_groups import CallbackGroup
 from rclpy.clock import Clock, ClockType
 from rclpy.node import Node
 
@@ -27,18 +26,15 @@ TOPIC = "/diagnostics"  # absolute by convention: aggregators listen there for a
 Check = Callable[[], Finding]
 
 
-def publish_diagnostics(
-    node: Node, group: CallbackGroup, hardware_id: str, checks: dict[str, Check]
-) -> None:
+def publish_diagnostics(node: Node, hardware_id: str, checks: dict[str, Check]) -> None:
     """Runs the checks once a second from now on and publishes what they find.
 
     hardware_id: what is diagnosed; checks: by what they look at, like "camera wrist"
-    group:       in which they run, where we choose it
     """
     if find_spec("diagnostic_updater"):
         _with_updater(node, hardware_id, checks)
     else:
-        _Publisher(node, group, hardware_id, checks)
+        _Publisher(node, hardware_id, checks)
 
 
 def _with_updater(node: Node, hardware_id: str, checks: dict[str, Check]) -> None:
@@ -71,14 +67,12 @@ def _found(check: Check) -> Finding:
 class _Publisher:
     """What diagnostic_updater does, as far as we use it."""
 
-    def __init__(
-        self, node: Node, group: CallbackGroup, hardware_id: str, checks: dict[str, Check]
-    ) -> None:
+    def __init__(self, node: Node, hardware_id: str, checks: dict[str, Check]) -> None:
         self._node, self._hardware_id, self._checks = node, hardware_id, checks
         self._publisher = node.create_publisher(DiagnosticArray, TOPIC, 1)
         # Steady: with use_sim_time and a simulation that stands still, health is still told.
         steady = Clock(clock_type=ClockType.STEADY_TIME)
-        node.create_timer(PERIOD_S, self._publish, callback_group=group, clock=steady)
+        node.create_timer(PERIOD_S, self._publish, clock=steady)
 
     def _publish(self) -> None:
         array = DiagnosticArray(status=[self._status(name) for name in self._checks])

@@ -8,29 +8,28 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
-from functools import partial
 from time import monotonic
 from uuid import uuid4
 
 from rclpy.action import ActionServer, CancelResponse, GoalResponse
 from rclpy.action.server import ServerGoalHandle
-from rclpy.callback_groups import CallbackGroup
+from rclpy.callback_groups import ReentrantCallbackGroup
 from rclpy.node import Node
 from rclpy.parameter import Parameter
+from rclpy.task import Future
 from std_msgs.msg import String
 
 from molmo_ros import messages
 from molmo_ros.action import Ask
 from molmo_ros.asking import Progress, Question, Reply, ended
+from molmo_ros.background import Background
 from molmo_ros.ending import Ending
 from molmo_ros.modes import Mode
 from molmo_ros.msg import Answer
 from molmo_ros.srv import Ask as AskSync
 
 FEEDBACK_PERIOD_S = 0.03  # the first waypoint does not wait
-AT_ONCE = 32  # threads for goals: one is answered and 16 wait, others are refused at once
 RESULT_KEPT_S = 10  # how long a client may come back for its result
 
 Request = Ask.Goal | AskSync.Request  # their fields are the same
@@ -46,7 +45,7 @@ class Goals:
         self,
         node: Node,
         name: str,
-        group: CallbackGroup,
+        background: Background,
         refusal: Refusal,
         ask: Asker,
         age_s: Callable[[Reply], float],
@@ -60,14 +59,14 @@ class Goals:
         self._refusal = refusal
         self._ask = ask
         self._age_s = age_s
-        self._threads = ThreadPoolExecutor(AT_ONCE, thread_name_prefix="molmo_goal")
-        self._answers: dict[bytes, Future[Answer]] = {}
+        self._background = background
+        self._answers: dict[bytes, Future] = {}
         self._server = ActionServer(
             node,
             Ask,
             name,
             self._execute,
-            callback_group=group,
+            callback_group=ReentrantCallbackGroup(),
             goal_callback=self._decide,
             handle_accepted_callback=self._begin,
             cancel_callback=lambda _: CancelResponse.ACCEPT,
@@ -91,22 +90,13 @@ class Goals:
             is_cancelled=lambda: handle.is_cancel_requested,
         )
         feedback = Feedback(handle.publish_feedback, self._age_s)
-        answer: Future[Answer] = Future()
-        self._answers[bytes(handle.goal_id.uuid)] = answer
-        self._threads.submit(self._answer, question, feedback, answer)
+        self._answers[bytes(handle.goal_id.uuid)] = self._background.start(
+            lambda answer: self._ask(question, feedback, answer.set_result)
+        )
         handle.execute()
 
-    def _answer(self, question: Question, feedback: Progress, answer: Future[Answer]) -> None:
-        try:
-            self._ask(question, feedback, answer.set_result)
-        except Exception as error:
-            if answer.done():  # it was delivered, but not published
-                self._log.error(f"an answer could not be published: {error}")
-            else:
-                answer.set_exception(error)
-
-    def _execute(self, handle: ServerGoalHandle) -> Ask.Result:
-        answer = self._answers.pop(bytes(handle.goal_id.uuid)).result()
+    async def _execute(self, handle: ServerGoalHandle) -> Ask.Result:
+        answer: Answer = await self._answers.pop(bytes(handle.goal_id.uuid))
         _terminate(handle, answer.status)
         return Ask.Result(answer=answer)
 
@@ -114,12 +104,16 @@ class Goals:
 class Calls:
     """Serves the service: no feedback, no cancel; a refusal is an answer with a message."""
 
-    def __init__(self, node: Node, group: CallbackGroup, refusal: Refusal, ask: Asker) -> None:
+    def __init__(self, node: Node, background: Background, refusal: Refusal, ask: Asker) -> None:
+        self._background = background
         self._refusal = refusal
         self._ask = ask
+        group = ReentrantCallbackGroup()
         node.create_service(AskSync, "~/ask_sync", self._on_call, callback_group=group)
 
-    def _on_call(self, request: AskSync.Request, response: AskSync.Response) -> AskSync.Response:
+    async def _on_call(
+        self, request: AskSync.Request, response: AskSync.Response
+    ) -> AskSync.Response:
         question = Question(
             request_id=request.request_id or uuid4().hex,
             prompt=request.prompt,
@@ -133,18 +127,20 @@ class Calls:
             response.answer = messages.answer(reply, math.nan, "", "")
         else:
             asked = replace(question, mode=Mode(request.mode))
-            self._ask(asked, lambda reply: None, partial(setattr, response, "answer"))
+            response.answer = await self._background.start(
+                lambda answer: self._ask(asked, lambda reply: None, answer.set_result)
+            )
         return response
 
 
 class Prompts:
     """Hears the standing question, as a plain string; keeps it in the parameter `prompt`."""
 
-    def __init__(self, node: Node, group: CallbackGroup, on_prompt: Callable[[], None]) -> None:
+    def __init__(self, node: Node, on_prompt: Callable[[], None]) -> None:
         """on_prompt: called when a prompt has come."""
         self._node = node
         self._on_prompt = on_prompt
-        node.create_subscription(String, "~/prompt", self._keep, 1, callback_group=group)
+        node.create_subscription(String, "~/prompt", self._keep, 1)
 
     def _keep(self, message: String) -> None:
         self._node.set_parameters([Parameter("prompt", value=message.data)])

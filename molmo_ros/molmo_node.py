@@ -14,7 +14,7 @@ from dataclasses import replace
 from threading import Event
 
 import rclpy
-from rclpy.executors import MultiThreadedExecutor
+from rclpy.executors import SingleThreadedExecutor
 from rclpy.lifecycle import LifecycleState, TransitionCallbackReturn
 
 from molmo_engine.predictor import Predictor
@@ -40,8 +40,8 @@ from molmo_ros.tally import Tally
 from molmo_ros.transforms import Transforms
 from molmo_ros.worker import Worker
 
-# Every question that waits holds one (at most 17: one is answered, 16 in the queue), a transition
-# another, and some are free for everything else. They are made when they are needed.
+# In the background, made when they are needed: every question holds one (at most 17: one is
+# answered, 16 wait), a transition another, and some are left to refuse further questions.
 THREADS = 24
 
 LAST_WORDS_S = 0.5  # the executor has yet to send the result of the goal that close() ended
@@ -53,7 +53,7 @@ class MolmoNode(SafeLifecycleNode):
     """configure loads the bundle, activate answers, deactivate stops, cleanup frees."""
 
     def __init__(self) -> None:
-        super().__init__("molmo")
+        super().__init__("molmo", THREADS)
         parameters.declare(self)
         settings = parameters.read(self)
         self._worker = Worker()
@@ -76,9 +76,9 @@ class MolmoNode(SafeLifecycleNode):
             self._ask_standing, self._settings, lambda: self._inputs.names
         )
         self._tally = Tally()
-        Goals(self, settings.action_name, self.reentrant, self._refusal, self.ask, self._age_s)
-        Calls(self, self.reentrant, self._refusal, self.ask)
-        Prompts(self, self.reentrant, self._standing.wake)
+        Goals(self, settings.action_name, self.background, self._refusal, self.ask, self._age_s)
+        Calls(self, self.background, self._refusal, self.ask)
+        Prompts(self, self._standing.wake)
         checkup = Checkup(
             inputs=self._inputs,
             transforms=self._transforms,
@@ -87,7 +87,7 @@ class MolmoNode(SafeLifecycleNode):
             settings=self._settings,
             identity=lambda: self._identity,
         )
-        publish_diagnostics(self, self.reentrant, "molmo_ros", checkup.checks())
+        publish_diagnostics(self, "molmo_ros", checkup.checks())
         if settings.autostart:
             self.start_by_itself()
 
@@ -178,6 +178,7 @@ class MolmoNode(SafeLifecycleNode):
         self._halt()
         self._free()
         self._worker.close()
+        self.background.close()
 
     def _complete(self, reply: Reply) -> Answer:
         """The message of a finished reply, and a line in the log when something is wrong."""
@@ -235,7 +236,7 @@ def main(args: list[str] | None = None) -> int:
 
 def serve_until(signalled: Event, node: MolmoNode) -> None:
     """Serves in a second thread while this one waits; raises what ended serving by itself."""
-    executor, over = MultiThreadedExecutor(THREADS), Event()
+    executor, over = SingleThreadedExecutor(), Event()
     executor.add_node(node)
     with ThreadPoolExecutor(1) as pool:
         serving = pool.submit(spin, executor, over)

@@ -107,7 +107,7 @@ def test_with_diagnostic_updater_the_same_is_said(monkeypatch):
     monkeypatch.setitem(sys.modules, "diagnostic_updater", module)
     monkeypatch.setattr(diagnostics, "find_spec", lambda name: module)
     finding = Finding(Level.WARN, "hot", {"degrees": "90"})
-    diagnostics.publish_diagnostics(None, None, "molmo_ros", {"engine": lambda: finding})
+    diagnostics.publish_diagnostics(None, "molmo_ros", {"engine": lambda: finding})
     assert told == {
         "period_s": 1.0,
         "hardware_id": "molmo_ros",
