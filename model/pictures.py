@@ -14,19 +14,24 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 Rgb = npt.NDArray[np.uint8]
 MAX_16_BIT = 65535
+JPEG_BEGIN, JPEG_END = b"\xff\xd8", b"\xff\xd9"
 
 
 class PictureError(ValueError):
     """A picture that cannot be read or written."""
 
 
-def open_picture(source: str | Path | bytes, *, apply_exif: bool = True) -> Rgb:
+def open_picture(
+    source: str | Path | bytes, *, apply_exif: bool = True, keep_truncated: bool = False
+) -> Rgb:
     """Decodes a picture; grey and palettes become RGB, 16 bits are scaled to 8.
 
     Transparency is dropped, not composited, as in training: what lies below it shows.
 
     apply_exif: turn the picture upright as its EXIF says. Training did; the published processor
         forgets to, so False gives what it sees.
+    keep_truncated: of a file that ends too early take what can be decoded, plain below. So training
+        sees pictures of the web; a camera's must be whole.
     raises: PictureError for what is missing, empty, truncated or no picture.
     """
     name = "the picture" if isinstance(source, bytes) else str(source)
@@ -36,13 +41,31 @@ def open_picture(source: str | Path | bytes, *, apply_exif: bool = True) -> Rgb:
         raise PictureError(f"{name}: cannot be read: {error.strerror}") from error
     if not data:
         raise PictureError(f"{name}: empty, 0 bytes")
+    if keep_truncated and data.startswith(JPEG_BEGIN):
+        data += JPEG_END  # the decoder then makes the best of it, also of a progressive one
     try:
         with Image.open(io.BytesIO(data)) as image:
+            if keep_truncated:
+                _decode_what_is_there(image)
             return _to_rgb(ImageOps.exif_transpose(image) if apply_exif else image)
     except UnidentifiedImageError:
         raise PictureError(f"{name}: no picture, or of a kind that Pillow cannot read") from None
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+    except (OSError, SyntaxError, ValueError, RuntimeError, Image.DecompressionBombError) as error:
         raise PictureError(f"{name}: cannot be decoded: {error}") from error
+
+
+def _decode_what_is_there(image: Image.Image) -> None:
+    """Decodes, and where the file breaks off calls the pixels so far the picture.
+
+    Pillow has a switch for that, but one that changes all threads' decoding.
+    """
+    try:
+        image.load()
+    except (OSError, SyntaxError):
+        if not getattr(image, "tile", None):
+            raise
+        image.tile = []  # nothing is left to decode
+        image.load()
 
 
 def _to_rgb(image: Image.Image) -> Rgb:

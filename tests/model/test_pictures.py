@@ -118,6 +118,36 @@ def test_what_cannot_be_opened_is_refused_by_name(tmp_path, data, sentence):
         open_picture(tmp_path / "a.png")
 
 
+@pytest.mark.parametrize(
+    ("kind", "options"),
+    [("JPEG", {}), ("JPEG", {"progressive": True}), ("PNG", {}), ("BMP", {}), ("TIFF", {})],
+)
+def test_of_a_file_that_breaks_off_the_pixels_so_far_are_kept_on_demand(kind, options):
+    columns = np.linspace(0, 255, 400).astype(np.uint8)
+    rgb = np.repeat(np.repeat(columns[None, :, None], 300, axis=0), 3, axis=2)
+    exif = Image.Exif()
+    exif[ORIENTATION] = 3
+    data = encoded(Image.fromarray(np.rot90(rgb, 2)), kind, exif=exif, **options)
+    whole = open_picture(data)
+    assert np.array_equal(open_picture(data, keep_truncated=True), whole)
+    broken = data[: len(data) * 3 // 4]
+    with pytest.raises(PictureError, match="cannot be decoded"):
+        open_picture(broken)
+    kept = open_picture(broken, keep_truncated=True)
+    assert kept.shape == whole.shape
+    near = np.abs(kept.astype(int) - whole).max(axis=2) < 60  # of a progressive one: coarse
+    assert near[-100:].mean() > 0.9  # turned by its EXIF: the file's first rows are the last
+    assert not np.array_equal(kept, whole)
+
+
+@pytest.mark.parametrize(
+    "data", [b"", b"no picture", b"\xff\xd8", b"\xff\xd8\xff\xe0\x00\x10JFIF"]
+)
+def test_what_holds_no_pixels_is_refused_even_so(data):
+    with pytest.raises(PictureError, match="the picture: "):
+        open_picture(data, keep_truncated=True)
+
+
 def test_a_decompression_bomb_is_refused(monkeypatch):
     data = encoded(Image.fromarray(RGB))
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 10)
