@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
 
 Rgb = npt.NDArray[np.uint8]
 MAX_16_BIT = 65535
@@ -30,7 +30,7 @@ def open_picture(
 
     apply_exif: turn the picture upright as its EXIF says. Training did; the published processor
         forgets to, so False gives what it sees.
-    keep_truncated: of a file that ends too early take what can be decoded, plain below. So training
+    keep_truncated: of a file that breaks off take what can be decoded, plain below. So training
         sees pictures of the web; a camera's must be whole.
     raises: PictureError for what is missing, empty, truncated or no picture.
     """
@@ -62,7 +62,7 @@ def _decode_what_is_there(image: Image.Image) -> None:
     try:
         image.load()
     except (OSError, SyntaxError):
-        if not getattr(image, "tile", None):
+        if not isinstance(image, ImageFile.ImageFile) or not image.tile:
             raise
         image.tile = []  # nothing is left to decode
         image.load()
