@@ -13,6 +13,8 @@ from pathlib import Path
 
 from molmo_training.records import Remote
 from molmo_training.sources.columns import ANY_TEXT, TEXT, Row, check_columns, optional, read_row
+from molmo_training.sources.hub import Hub
+from molmo_training.sources.pixmo import PIXMO
 
 COLUMNS = {"image_url": TEXT, "image_sha256": optional(ANY_TEXT)}
 
@@ -30,9 +32,7 @@ def read_links(source: str, data: Path | None = None, split: str = "train") -> l
     """
     found: dict[str, Remote] = {}
     for number, row in enumerate(_rows(source, data, split)):
-        where = f"{source}: row {number}"
-        check_columns(COLUMNS, row, where)
-        read = read_row(COLUMNS, row, where)
+        read = read_row(COLUMNS, row, f"{source}: row {number}")
         remote = Remote(read["image_url"], read["image_sha256"] or "")
         if remote.url not in found or not found[remote.url].sha256:
             found[remote.url] = remote
@@ -40,20 +40,20 @@ def read_links(source: str, data: Path | None = None, split: str = "train") -> l
 
 
 def _rows(source: str, data: Path | None, split: str) -> Iterable[Row]:
-    from molmo_training.sources.catalog import SOURCES
-    from molmo_training.sources.hub import Hub
-
+    if source.endswith((".jsonl", ".parquet")) and not Path(source).is_file():
+        raise LinksError(f"{source}: is not there")
     if source.endswith(".jsonl"):
         return _lines(Path(source))
     if source.endswith(".parquet"):
-        return Hub(source).stream(Path(source), split)
-    with_links = [name for name, one in SOURCES.items() if one.picture == "image_url"]
-    if source not in with_links:
+        return Hub(source).stream_columns(Path(source), split, COLUMNS)
+    places = {name: one.place for name, one in PIXMO.items() if one.picture == "image_url"}
+    place = places.get(source)
+    if not isinstance(place, Hub):
         raise LinksError(
             f"{source!r}: wants a .parquet or .jsonl file, or a set whose pictures are URLs: "
-            f"{', '.join(with_links)}"
+            f"{', '.join(places)}"
         )
-    return SOURCES[source].place.stream(data, split)
+    return place.stream_columns(data, split, COLUMNS)
 
 
 def _lines(path: Path) -> Iterator[Row]:
@@ -68,4 +68,5 @@ def _lines(path: Path) -> Iterator[Row]:
                     f'{path}, line {number}: wants a JSON object like {{"image_url": "https://..."}}'
                     f", got {line.strip()[:80]!r}"
                 )
+            check_columns(COLUMNS, row, f"{path}, line {number}")
             yield row

@@ -35,6 +35,11 @@ class StoreError(OSError):
     """A store that cannot be used or filled."""
 
 
+def is_another(sha256: str, wanted: str) -> bool:
+    """Whether a file is not the one of the data set; where none is wanted, any is."""
+    return bool(wanted) and sha256 != wanted.lower()
+
+
 class DiskStore:
     """A directory of pictures; a PictureStore for records, and for several processes at once."""
 
@@ -60,7 +65,7 @@ class DiskStore:
             raise PictureError(f"{url}: not in {self.directory}; fetch it with: molmo collect")
         if isinstance(found, Dead):
             raise DeadLinkError(f"{url}: dead since {found.date}: {found.reason}")
-        if sha256 and found != sha256.lower():
+        if is_another(found, sha256):
             raise DeadLinkError(f"{url}: now gives another file than the data set was made of")
         path = self._path(found)
         try:
@@ -81,6 +86,15 @@ class DiskStore:
         from molmo_training.store_fetching import Fetching, fetch
 
         return fetch(self, remotes, how or Fetching(), on_progress)
+
+    def lacking(self, remotes: Iterable[Remote]) -> set[str]:
+        """The URLs of pictures that are not here as wanted: what a data set is to leave out."""
+        lacking = set()
+        for remote in remotes:
+            found = self.state(remote.url)
+            if not isinstance(found, str) or is_another(found, remote.sha256):
+                lacking.add(remote.url)
+        return lacking
 
     def state(self, url: str) -> str | Dead | None:
         """The hash of a file that is here, why a link is dead, or None: it is to be fetched."""

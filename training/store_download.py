@@ -24,6 +24,7 @@ import httpx2
 USER_AGENT = "molmo_ros picture collector (python-httpx2)"
 REDIRECTS = 5
 SCHEMES = ("http", "https")
+BUSY = {429, 503}
 PASSING = {408, 425, 429, 500, 502, 503, 504}  # statuses that may be others later
 
 
@@ -42,15 +43,23 @@ class PassingError(Exception):
     """What may be gone at the next attempt.
 
     wait_s:    that the server asks for
+    is_busy:   the whole server wants to be left alone
     is_silent: no server answered
     part:      what came before the connection broke
     """
 
     def __init__(
-        self, reason: str, *, wait_s: float = 0.0, is_silent: bool = False, part: bytes = b""
+        self,
+        reason: str,
+        *,
+        wait_s: float = 0.0,
+        is_busy: bool = False,
+        is_silent: bool = False,
+        part: bytes = b"",
     ):
         super().__init__(reason)
-        self.wait_s, self.is_silent, self.part = wait_s, is_silent, part
+        self.wait_s, self.is_busy = wait_s, is_busy
+        self.is_silent, self.part = is_silent, part
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -144,7 +153,8 @@ class Downloader:
             _check_address(str(peer[0]))  # a name may have got another address meanwhile
         status = response.status_code
         if status in PASSING:
-            raise PassingError(_said(response), wait_s=_wait_s(response))
+            wait_s, is_busy = _wait_s(response), status in BUSY
+            raise PassingError(_said(response), wait_s=wait_s, is_busy=is_busy)
         if status != 200:
             raise RefusedError(_said(response))
         if int(response.headers.get("Content-Length", "0")) > self._limits.size:

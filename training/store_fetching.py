@@ -20,7 +20,7 @@ from typing import Any
 
 from molmo_model.pictures import PictureError, open_picture
 from molmo_training.records import Remote
-from molmo_training.store import DiskStore, StoreError
+from molmo_training.store import DiskStore, StoreError, is_another
 from molmo_training.store_download import Downloader, Limits, PassingError, RefusedError
 from molmo_training.store_index import Dead, File
 from molmo_training.store_turns import Turn, Turns
@@ -188,11 +188,12 @@ class _Collector:
         """After an attempt that failed for now: the wait before the next, if any."""
         if not error.is_silent:
             self._answered()
-        if error.wait_s:
-            self._turns.rest(turn.host, min(error.wait_s, LONGEST_WAIT_S))
-        if turn.attempt < self.how.attempts and error.wait_s <= LONGEST_WAIT_S:
-            doubled = self.how.back_off_s * 2.0 ** (turn.attempt - 1)
-            return max(error.wait_s, doubled * random.uniform(0.5, 1.5))
+        doubled_s = self.how.back_off_s * 2.0 ** (turn.attempt - 1)
+        wait_s = max(error.wait_s, doubled_s * random.uniform(0.5, 1.5))
+        if error.is_busy:
+            self._turns.rest(turn.host, min(wait_s, LONGEST_WAIT_S))
+        if turn.attempt < self.how.attempts and wait_s <= LONGEST_WAIT_S:
+            return wait_s
         dead = Dead(str(error), time(), is_sure=False)
         if error.part and not turn.remote.sha256:  # its server never sends it whole
             await self._keep(turn.remote, error.part, dead)
@@ -212,7 +213,7 @@ class _Collector:
             self._bury(remote, otherwise or Dead(reason, time(), is_sure=True))
             return
         self.store.note(remote.url, file)
-        if _is_another(file.sha256, remote):
+        if is_another(file.sha256, remote.sha256):
             self._count_dead(ANOTHER)
             return
         self.report.fetched += 1
@@ -241,7 +242,7 @@ class _Collector:
         if isinstance(found, Dead):
             self.report.known += 1
             self._count_dead(found.reason)
-        elif _is_another(found, remote):
+        elif is_another(found, remote.sha256):
             self.report.known += 1
             self._count_dead(ANOTHER)
         else:
@@ -271,10 +272,6 @@ class _Collector:
 def _kind(reason: str) -> str:
     """A reason without what is of this link alone."""
     return reason.partition(":")[0]
-
-
-def _is_another(sha256: str, remote: Remote) -> bool:
-    return bool(remote.sha256) and sha256 != remote.sha256.lower()
 
 
 def _breaks_off(data: bytes) -> bool:

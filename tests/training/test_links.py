@@ -50,6 +50,14 @@ def test_a_set_a_parquet_file_and_json_lines_give_the_same_links(table, tmp_path
     assert read_links(jsonl(tmp_path, *map(json.dumps, ROWS))) == LINKS
 
 
+def test_a_table_without_links_says_what_it_has(table, tmp_path):
+    pq.write_table(pa.table({"url": ["u"]}), table)
+    with pytest.raises(SchemaError, match=r"lacks column 'image_url' \(some text\); it has url"):
+        read_links(str(table))
+    with pytest.raises(SchemaError, match=r"allenai/pixmo-points: lacks column 'image_url'"):
+        read_links("pixmo_points", table.parents[1])
+
+
 def test_a_hash_may_be_missing_altogether(tmp_path):
     assert read_links(jsonl(tmp_path, '{"image_url": "u"}')) == [Remote("u")]
 
@@ -63,7 +71,7 @@ def test_a_line_that_is_no_object_is_named(tmp_path, line):
 @pytest.mark.parametrize(
     ("line", "sentence"),
     [
-        ('{"url": "u"}', "row 1: lacks column 'image_url'"),
+        ('{"url": "u"}', "line 2: lacks column 'image_url'"),
         ('{"image_url": 5}', "row 1, column 'image_url': wants some text, got 5"),
         ('{"image_url": "u", "image_sha256": 5}', "row 1, column 'image_sha256': wants a text"),
     ],
@@ -79,8 +87,7 @@ def test_what_has_no_links_names_those_that_have(source):
         read_links(source)
 
 
-def test_a_file_that_is_not_there_is_named():
-    with pytest.raises(FileNotFoundError, match=r"gone\.jsonl"):
-        read_links("gone.jsonl")
-    with pytest.raises(SchemaError, match=r"gone\.parquet: is not there"):
-        read_links("gone.parquet")
+@pytest.mark.parametrize("source", ["gone.jsonl", "gone.parquet"])
+def test_a_file_that_is_not_there_is_named(source):
+    with pytest.raises(LinksError, match=f"{source}: is not there"):
+        read_links(source)

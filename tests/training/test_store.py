@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import pickle
 import resource
 import signal
 import subprocess
@@ -177,6 +178,13 @@ def test_a_server_that_asks_to_wait_is_left_alone_meanwhile(store, web):
     assert len(web.asked) == 10
     assert web.asked.count("/busy.png") == 2
     assert before < len(web.asked) - 1
+
+
+def test_a_busy_server_that_names_no_time_is_left_alone_by_all(store, web):
+    busy = [hold(web, lambda: len(web.asked) >= 2, status(429))] * 2
+    urls = [web.add(f"/{i}.png", *busy, picture(i)) for i in range(2)]
+    report = fetch(store, *urls)
+    assert (report.fetched, len(web.asked)) == (2, 6)
 
 
 def test_a_server_that_asks_for_too_long_a_wait_is_left_for_another_day(store, web):
@@ -395,6 +403,20 @@ def test_a_lost_or_damaged_file_is_not_taken_for_the_picture(store, web):
     damaged.unlink()
     assert fetch(store, *urls).fetched == 2
     assert store.read(urls[0]) == A
+
+
+def test_what_is_not_here_as_wanted_is_told_before_training(store, web):
+    here, gone, other = web.add("/a.png", A), web.add("/gone", status(404)), web.add("/b.png", B)
+    wanted = [Remote(here, sha256(A)), Remote(gone), Remote(other, sha256(A)), Remote("http://x")]
+    fetch(store, *wanted[:3])
+    assert store.lacking(wanted) == {gone, other, "http://x"}
+    assert store.lacking([Remote(other)]) == set()
+
+
+def test_a_store_goes_to_the_workers_of_a_loader(store, web):
+    url = web.add("/a.png", A)
+    fetch(store, url)
+    assert pickle.loads(pickle.dumps(store)).read(url) == A
 
 
 def test_a_reader_sees_what_another_process_fetches_meanwhile(store, web):
