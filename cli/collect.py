@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -62,6 +63,7 @@ def collect(
     how = Fetching(
         jobs=jobs, per_host=per_host, dead_days=dead_days, limits=Limits(private=private)
     )
+    warnings.filterwarnings("ignore", module="PIL")  # what it repairs; the table says enough
     try:
         with _bar(source, len(remotes)) as on_progress:
             report = DiskStore(store).fetch(remotes, how, on_progress)

@@ -6,14 +6,28 @@ Knows nothing of sizes and crops (see image.py): what Pillow decodes comes out w
 from __future__ import annotations
 
 import io
+import struct
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageFile, UnidentifiedImageError
 
 Rgb = npt.NDArray[np.uint8]
 MAX_16_BIT = 65535
+_TURNS = {  # EXIF's orientation -> what makes the picture upright
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+_DAMAGED = (  # raised by Pillow on damaged files, found by damaging some
+    *(OSError, SyntaxError, ValueError, RuntimeError, TypeError, AttributeError, struct.error),
+    Image.DecompressionBombError,
+)
 JPEG_BEGIN, JPEG_END = b"\xff\xd8", b"\xff\xd9"
 
 
@@ -47,10 +61,10 @@ def open_picture(
         with Image.open(io.BytesIO(data)) as image:
             if keep_truncated:
                 _decode_what_is_there(image)
-            return _to_rgb(ImageOps.exif_transpose(image) if apply_exif else image)
+            return _to_rgb(_upright(image) if apply_exif else image)
     except UnidentifiedImageError:
         raise PictureError(f"{name}: no picture, or of a kind that Pillow cannot read") from None
-    except (OSError, SyntaxError, ValueError, RuntimeError, Image.DecompressionBombError) as error:
+    except _DAMAGED as error:
         raise PictureError(f"{name}: cannot be decoded: {error}") from error
 
 
@@ -66,6 +80,13 @@ def _decode_what_is_there(image: Image.Image) -> None:
             raise
         image.tile = []  # nothing is left to decode
         image.load()
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    """Turned as its EXIF says. Pillow's own function also writes EXIF anew, which may fail."""
+    image.load()  # turns a TIFF, and then has nothing more to say about it
+    turn = _TURNS.get(image.getexif().get(ExifTags.Base.Orientation))
+    return image if turn is None else image.transpose(turn)
 
 
 def _to_rgb(image: Image.Image) -> Rgb:

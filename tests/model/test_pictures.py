@@ -2,6 +2,7 @@
 
 import io
 import warnings
+from contextlib import suppress
 
 import numpy as np
 import pytest
@@ -146,6 +147,31 @@ def test_of_a_file_that_breaks_off_the_pixels_so_far_are_kept_on_demand(kind, op
 def test_what_holds_no_pixels_is_refused_even_so(data):
     with pytest.raises(PictureError, match="the picture: "):
         open_picture(data, keep_truncated=True)
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")  # Pillow's, about what it repairs
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "AVIF", "GIF", "BMP"])
+def test_a_damaged_file_is_a_picture_or_refused_and_nothing_else(kind):
+    exif = Image.Exif()
+    exif[ORIENTATION], exif[0x011A], exif[0x010E] = 6, 72.0, "a description"
+    data = np.frombuffer(encoded(Image.fromarray(RGB), kind, exif=exif), np.uint8)
+    rng = np.random.default_rng(0)
+    for _ in range(300):
+        damaged = data[: rng.integers(20, len(data) + 1)].copy()
+        places = rng.integers(0, len(damaged), rng.integers(1, 5))
+        damaged[places] = rng.integers(0, 256, len(places))
+        with suppress(PictureError):
+            assert open_picture(damaged.tobytes(), keep_truncated=True).shape[2] == 3
+
+
+@pytest.mark.filterwarnings("error")
+def test_damaged_exif_does_not_lose_the_picture():
+    exif = Image.Exif()
+    exif[ORIENTATION], exif[0x011A] = 6, 72.0
+    data = encoded(Image.fromarray(RGB), "JPEG", exif=exif)
+    at = data.index(b"\x01\x1a\x00\x05")  # XResolution, a fraction; said to be a text
+    damaged = data[: at + 3] + b"\x02" + data[at + 4 :]
+    assert open_picture(damaged).shape == (6, 4, 3)
 
 
 def test_a_decompression_bomb_is_refused(monkeypatch):
