@@ -85,7 +85,7 @@ def _decode_what_is_there(image: Image.Image) -> None:
 def _upright(image: Image.Image) -> Image.Image:
     """Turned as its EXIF says. Pillow's own function also writes EXIF anew, which may fail."""
     image.load()  # turns a TIFF, and then has nothing more to say about it
-    turn = _TURNS.get(image.getexif().get(ExifTags.Base.Orientation))
+    turn = _TURNS.get(image.getexif().get(ExifTags.Base.Orientation, 1))
     return image if turn is None else image.transpose(turn)
 
 

@@ -42,14 +42,18 @@ class View:
     seed: int = 0
 
 
-def sample_view(rng: Rng, *, most_turned_deg: float) -> View:
-    """One of endlessly many, in which the clock stays inside and in sight."""
+def sample_view(rng: Rng, *, is_marked: bool) -> View:
+    """One of endlessly many, in which the clock stays inside and in sight.
+
+    is_marked: numerals or digits tell where up is; without, nothing turns by half a minute
+    """
+    turn_deg, tilt = (15.0, 0.05) if is_marked else (1.2, 0.008)
     return View(
         side_px=int(rng.randint(256, 481)),
-        turn_deg=rng.uniform(-most_turned_deg, most_turned_deg),
+        turn_deg=rng.uniform(-turn_deg, turn_deg),
         zoom=rng.uniform(0.6, 0.95),
         shift=(rng.uniform(-0.05, 0.05), rng.uniform(-0.05, 0.05)),
-        tilt=tuple(rng.uniform(-0.05, 0.05, 8).tolist()),
+        tilt=tuple(rng.uniform(-tilt, tilt, 8).tolist()),
         background=BACKGROUNDS[rng.randint(len(BACKGROUNDS))],
         colours=(colour_in(rng, (0.1, 1), (0, 0.6)), colour_in(rng, (0.1, 1), (0, 0.6))),
         blur_px=max(0.0, rng.uniform(-0.8, 1.2)),

@@ -20,10 +20,6 @@ from molmo_training.clock_time import ClockTime, read_time
 from molmo_training.clock_views import OVERSAMPLING, View, photograph, sample_view
 from molmo_training.prompts import Rng
 
-MOST_TURNED_DEG = 15.0
-# Without numerals only an upright clock can be read: this is less than half a minute.
-MOST_TURNED_UNMARKED_DEG = 2.5
-
 
 def draw_clock(metadata: Mapping[str, Any]) -> Rgb:
     """The picture of a row, (P, P, 3), the same each time.
@@ -33,9 +29,7 @@ def draw_clock(metadata: Mapping[str, Any]) -> Rgb:
     time = read_time(metadata)
     style = sample_style(_rng(metadata["watchface_id"]), likes_digits=time.has_period)
     is_marked = bool(style.digital) or style.numerals != "none"
-    most = MOST_TURNED_DEG if is_marked else MOST_TURNED_UNMARKED_DEG
-    view = sample_view(_rng(metadata["example_id"]), most_turned_deg=most)
-    return draw(time, style, view)
+    return draw(time, style, sample_view(_rng(metadata["example_id"]), is_marked=is_marked))
 
 
 def draw(time: ClockTime, style: Style, view: View) -> Rgb:

@@ -23,6 +23,7 @@ import httpx2
 
 USER_AGENT = "molmo_ros picture collector (python-httpx2)"
 REDIRECTS = 5
+MAX_PORT = 65535
 SCHEMES = ("http", "https")
 BUSY = {429, 503}
 PASSING = {408, 425, 429, 500, 502, 503, 504}  # statuses that may be others later
@@ -45,7 +46,7 @@ class PassingError(Exception):
     wait_s:    that the server asks for
     is_busy:   the whole server wants to be left alone
     is_silent: no server answered
-    part:      what came before the connection broke
+    part:      what came before the server closed the connection
     """
 
     def __init__(
@@ -74,7 +75,7 @@ class Limits:
     connect_s: float = 10.0
     silence_s: float = 15.0
     total_s: float = 120.0
-    size: int = 64 << 20
+    size: int = 64_000_000
     private: bool = False
 
 
@@ -131,6 +132,8 @@ class Downloader:
         url = request.url
         if url.scheme not in SCHEMES or not url.host:
             raise RefusedError(f"only http and https are fetched: {url}", is_ours=True)
+        if url.port is not None and not 0 < url.port <= MAX_PORT:
+            raise RefusedError(f"no URL: there is no port {url.port}")
         is_known = self._limits.private or url.host in self._public
         if is_known or _is_by_proxy(url.scheme, url.host):
             return
@@ -194,7 +197,10 @@ def _passing(error: httpx2.TransportError, part: bytes) -> PassingError:
     is_unconnected = isinstance(error, httpx2.ConnectError | httpx2.ConnectTimeout)
     is_answer = isinstance(cause, ConnectionRefusedError | ConnectionResetError | ssl.SSLError)
     reason = f"{'no connection' if is_unconnected else 'the connection broke'}: {said}"
-    return PassingError(reason, is_silent=is_unconnected and not is_answer, part=part)
+    is_closed = isinstance(error, httpx2.RemoteProtocolError)  # by the server, before the end
+    return PassingError(
+        reason, is_silent=is_unconnected and not is_answer, part=part if is_closed else b""
+    )
 
 
 def _first(group: BaseException) -> BaseException | None:

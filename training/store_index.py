@@ -53,7 +53,7 @@ class Dead:
 
 
 class Index:
-    """URL -> what is known of it. About 250 bytes of memory for each URL."""
+    """URL -> what is known of it. About 200 bytes of memory for each URL."""
 
     def __init__(self, path: Path):
         self.path = path

@@ -157,16 +157,30 @@ def test_views_keep_the_clock_inside_the_picture():
     angles = np.deg2rad(np.arange(0, 360, 5))
     case = 1.2 * RADIUS * np.stack([np.sin(angles), np.cos(angles)], axis=1) + 0.5
     for seed in range(300):
-        view = sample_view(Rng(seed), most_turned_deg=15)
+        view = sample_view(Rng(seed), is_marked=True)
         corners = (case * view.side_px)[None]
         (there,) = cv2.perspectiveTransform(corners, homography(view, view.side_px))
         assert there.min() >= 0
         assert there.max() <= view.side_px
 
 
-def test_a_face_without_numerals_is_never_turned_by_a_minute():
-    views = [sample_view(Rng(seed), most_turned_deg=2.5) for seed in range(50)]
-    assert max(abs(view.turn_deg) for view in views) < 3
+def turned(view: View) -> float:
+    """Degrees by which a view turns a hand at most, whatever it points to."""
+    angles = np.arange(0, 360, 6)
+    tips = 0.5 + MINUTE_HAND * RADIUS * np.stack(
+        [np.sin(np.deg2rad(angles)), -np.cos(np.deg2rad(angles))], axis=1
+    )
+    points = np.concatenate([[[0.5, 0.5]], tips])[None]
+    ((middle, *seen_tips),) = cv2.perspectiveTransform(points, homography(view, 1))
+    x, y = (np.array(seen_tips) - middle).T
+    return max(map(off, np.rad2deg(np.arctan2(x, -y)), angles))
+
+
+def test_a_face_without_numerals_is_never_turned_by_half_a_minute():
+    views = [sample_view(Rng(seed), is_marked=False) for seed in range(300)]
+    assert max(turned(view) for view in views) < 3
+    marked = [sample_view(Rng(seed), is_marked=True) for seed in range(300)]
+    assert 10 < max(turned(view) for view in marked) < 25
 
 
 @pytest.mark.parametrize(

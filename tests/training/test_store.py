@@ -25,7 +25,7 @@ from molmo_training.store_download import Limits
 from molmo_training.store_fetching import DAY_S, Fetching
 from molmo_training.store_index import Dead, Index
 
-HERE = Limits(private=True, connect_s=5, silence_s=5, total_s=10)
+HERE = Limits(private=True, connect_s=30, silence_s=60, total_s=120)  # a machine may pause
 QUICK = Fetching(back_off_s=0.01, limits=HERE)
 A, B = picture(1), picture(2)
 
@@ -224,6 +224,51 @@ def test_a_part_of_a_file_with_a_known_hash_is_not_kept(store, web):
     report = fetch(store, Remote(web.add("/a.png", cut_off(data, 5000)), sha256(data)))
     assert (report.fetched, report.dead) == (0, 1)
     assert files(store) == {}
+
+
+def raw(data: bytes):
+    """Sends bytes that need not be HTTP, and closes."""
+
+    def answer(handler):
+        handler.wfile.write(data)
+        handler.close_connection = True
+
+    return answer
+
+
+OK = b"HTTP/1.1 200 OK\r\n"
+MOVED = b"HTTP/1.1 302 Found\r\nContent-Length: 0\r\nLocation: "
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"\x00\xff not HTTP \r\n\r\n",
+        b"HTTP/1.1 999\r\n\r\n",
+        b"HTTP/9.9 200 OK\r\n\r\n",
+        OK + b"Content-Length: many\r\n\r\nabc",
+        OK + b"Content-Length: 3\r\nContent-Length: 4\r\n\r\nabcd",
+        OK + b"Transfer-Encoding: chunked\r\n\r\nzz\r\nabc",
+        OK + b"Content-Encoding: gzip\r\nContent-Length: 3\r\n\r\nabc",
+        OK + b"Content-Encoding: br, zstd, x\r\nContent-Length: 3\r\n\r\nabc",
+        OK + b"X: \xff\xfe\r\n : \r\nContent-Length: 3\r\n\r\nabc",
+        OK + b"X: " + b"x" * 200_000 + b"\r\n\r\n",
+        b"HTTP/1.1 429 Busy\r\nRetry-After: \xb2\r\nContent-Length: 0\r\n\r\n",
+        b"HTTP/1.1 429 Busy\r\nRetry-After: Mon, 99 Foo 2026\r\nContent-Length: 0\r\n\r\n",
+        *[
+            MOVED + place + b"\r\n\r\n"
+            for place in (
+                *(b"", b"http://", b"http://[", b"//", b"http://exa mple/", b"\xff\xfe", b"#"),
+                *(b"http://127.0.0.1:99999/", b"data:image/png;base64,AA==", b"http://\xe2\x98/"),
+                *(b"http://" + b"a" * 300 + b".org/", b"http://xn--/", b"?" + b"a" * 70_000),
+            )
+        ],
+    ],
+)
+def test_a_server_that_talks_nonsense_costs_one_picture_and_not_the_run(store, web, data):
+    report = fetch(store, web.add("/a.png", raw(data)), web.add("/b.png", B))
+    assert (report.fetched, report.dead + report.refused) == (1, 1)
+    assert all(report.reasons)
 
 
 @pytest.mark.parametrize(("silence_s", "total_s"), [(0.2, 10), (5, 0.2)])
