@@ -141,12 +141,11 @@ def _draw_hands(canvas: Canvas, time: ClockTime, style: Style) -> None:
 def _draw_hand(
     canvas: Canvas, angle_deg: float, length: float, width: float, style: Style
 ) -> None:
-    """A hand; its edge is that of the face, so that hands upon each other are told apart."""
+    """A hand with a darker edge, by which hands upon each other are told apart."""
     for corners in hand_shapes(style.hands, length, width):
         there = turned_corners(corners, angle_deg)
         canvas.shape(there, style.hand)
-        if style.hands != "baton":
-            canvas.outline(there, 0.006, shaded(style.hand, 0.8))
+        canvas.outline(there, 0.006, shaded(style.hand, 0.8))
     if style.hands == "skeleton":
         inner = np.array([(-0.25 * width, 0.2), (0, 0.85 * length), (0.25 * width, 0.2)])
         canvas.shape(turned_corners(inner, angle_deg), style.face)

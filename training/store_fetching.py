@@ -123,6 +123,7 @@ class _Collector:
         self._tell = on_progress or (lambda report: None)
         self._silent: list[tuple[Remote, Dead]] = []  # since the last answer of a server
         self._has_answers = False
+        self._left_alone: dict[str, Dead] = {}  # hosts that ask for too long a wait
         self._decoders = ThreadPoolExecutor(os.cpu_count())
         self._began = time()
 
@@ -168,6 +169,9 @@ class _Collector:
     async def _attempt(self, turn: Turn) -> float | None:
         """Tries once; returns how long to wait before the next attempt, if any."""
         remote = turn.remote
+        if turn.host in self._left_alone:
+            self._bury(remote, self._left_alone[turn.host])
+            return None
         try:
             data = await self._downloader.get(remote.url)
         except RefusedError as error:
@@ -190,11 +194,13 @@ class _Collector:
             self._answered()
         doubled_s = self.how.back_off_s * 2.0 ** (turn.attempt - 1)
         wait_s = max(error.wait_s, doubled_s * random.uniform(0.5, 1.5))
-        if error.is_busy:
-            self._turns.rest(turn.host, min(wait_s, LONGEST_WAIT_S))
+        dead = Dead(str(error), time(), is_sure=False)
+        if error.is_busy and wait_s > LONGEST_WAIT_S:
+            self._left_alone[turn.host] = dead
+        elif error.is_busy:
+            self._turns.rest(turn.host, wait_s)
         if turn.attempt < self.how.attempts and wait_s <= LONGEST_WAIT_S:
             return wait_s
-        dead = Dead(str(error), time(), is_sure=False)
         if error.part and not turn.remote.sha256:  # its server never sends it whole
             await self._keep(turn.remote, error.part, dead)
         elif error.is_silent:

@@ -35,7 +35,7 @@ class Turns:
         self._ready: asyncio.Queue[Turn | None] = asyncio.Queue()
         self._left = 0
         for remote in remotes:
-            host = host_of(remote.url)
+            host = _host_of(remote.url)
             self._waiting[host].append(Turn(remote, host))
             self._left += 1
         for host in list(self._waiting):
@@ -95,7 +95,7 @@ class Turns:
             self._ready.put_nowait(waiting.popleft())
 
 
-def host_of(url: str) -> str:
+def _host_of(url: str) -> str:
     """The host in a URL; what is no URL has none."""
     try:
         return urlsplit(url).hostname or ""

@@ -11,8 +11,18 @@ import pytest
 from molmo_cli import main as program
 
 ROOT = Path(__file__).parents[2]
-COMMANDS = ("demo", "ask", "doctor", "fetch", "export", "build", "verify", "train", "eval")
-COMMANDS += ("collect",)
+COMMANDS = (
+    "demo",
+    "ask",
+    "doctor",
+    "fetch",
+    "export",
+    "build",
+    "verify",
+    "collect",
+    "train",
+    "eval",
+)
 HEAVY = {"torch", "onnx", "onnxruntime", "tensorrt_rtx", "mujoco", "rclpy", "cv2", "numpy", "PIL"}
 
 

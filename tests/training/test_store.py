@@ -188,10 +188,10 @@ def test_a_busy_server_that_names_no_time_is_left_alone_by_all(store, web):
 
 
 def test_a_server_that_asks_for_too_long_a_wait_is_left_for_another_day(store, web):
-    url = web.add("/a.png", status(503, Retry_After="86400"), A)
-    report = fetch(store, url)
-    assert (report.dead, web.times["/a.png"]) == (1, 1)
-    assert not store.state(url).is_sure
+    urls = [web.add(f"/{i}.png", status(503, Retry_After="86400")) for i in range(5)]
+    report = fetch(store, *urls, how=replace(QUICK, jobs=1))
+    assert (report.dead, len(web.asked)) == (5, 1)
+    assert not any(store.state(url).is_sure for url in urls)
 
 
 def test_redirects_are_followed_but_not_round_and_round(store, web):
