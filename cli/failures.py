@@ -7,6 +7,7 @@ EXTRAS = {
     "torch": "train",
     "huggingface_hub": "train",
     "datasets": "train",
+    "httpx2": "train",
     "scipy": "train",
     "onnxruntime": "cpu",
     "onnx": "export",

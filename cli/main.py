@@ -10,7 +10,19 @@ from collections.abc import Sequence
 
 import typer
 
-from molmo_cli import ask, bag, build, demo, doctor, evaluate, export, fetch, train, verify
+from molmo_cli import (
+    ask,
+    bag,
+    build,
+    collect,
+    demo,
+    doctor,
+    evaluate,
+    export,
+    fetch,
+    train,
+    verify,
+)
 from molmo_cli.failures import sentence
 
 app = typer.Typer(
@@ -29,6 +41,7 @@ app.command("fetch")(fetch.fetch)
 app.command("export")(export.export)
 app.command("build")(build.build)
 app.command("verify")(verify.verify)
+app.command("collect")(collect.collect)
 app.command("train")(train.train)
 app.command("eval")(evaluate.evaluate)
 

@@ -49,7 +49,8 @@ class Picture:
                 raise PictureError(
                     f"{self.source.url}: of the web, and no picture store was given"
                 )
-            return open_picture(store.read(self.source.url, self.source.sha256))
+            data = store.read(self.source.url, self.source.sha256)
+            return open_picture(data, keep_truncated=True)
         if callable(self.source):
             return self.source()
         return open_picture(self.source)

@@ -11,7 +11,18 @@ import pytest
 from molmo_cli import main as program
 
 ROOT = Path(__file__).parents[2]
-COMMANDS = ("demo", "ask", "doctor", "fetch", "export", "build", "verify", "train", "eval")
+COMMANDS = (
+    "demo",
+    "ask",
+    "doctor",
+    "fetch",
+    "export",
+    "build",
+    "verify",
+    "collect",
+    "train",
+    "eval",
+)
 HEAVY = {"torch", "onnx", "onnxruntime", "tensorrt_rtx", "mujoco", "rclpy", "cv2", "numpy", "PIL"}
 
 
@@ -48,6 +59,10 @@ def test_every_command_explains_itself_with_an_example(molmo, command):
         ["export", "no-such", "out"],
         ["export", ".", "out", "--precision", "fp7"],
         ["demo", "--bag", "no-such"],
+        ["collect", "pixmo_points"],
+        ["collect", "pixmo_docs_charts", "--store", "pictures"],
+        ["collect", "no-such.txt", "--store", "pictures"],
+        ["collect", "pixmo_cap", "--store", __file__],
     ],
 )
 def test_misuse_ends_with_status_2_and_a_hint(molmo, arguments):

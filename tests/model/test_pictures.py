@@ -2,6 +2,7 @@
 
 import io
 import warnings
+from contextlib import suppress
 
 import numpy as np
 import pytest
@@ -116,6 +117,61 @@ def test_what_cannot_be_opened_is_refused_by_name(tmp_path, data, sentence):
     (tmp_path / "a.png").write_bytes(data)
     with pytest.raises(PictureError, match=f"a.png: .*{sentence}"):
         open_picture(tmp_path / "a.png")
+
+
+@pytest.mark.parametrize(
+    ("kind", "options"),
+    [("JPEG", {}), ("JPEG", {"progressive": True}), ("PNG", {}), ("BMP", {}), ("TIFF", {})],
+)
+def test_of_a_file_that_breaks_off_the_pixels_so_far_are_kept_on_demand(kind, options):
+    columns = np.linspace(0, 255, 400).astype(np.uint8)
+    rgb = np.repeat(np.repeat(columns[None, :, None], 300, axis=0), 3, axis=2)
+    exif = Image.Exif()
+    exif[ORIENTATION] = 3
+    data = encoded(Image.fromarray(np.rot90(rgb, 2)), kind, exif=exif, **options)
+    whole = open_picture(data)
+    assert np.array_equal(open_picture(data, keep_truncated=True), whole)
+    broken = data[: len(data) * 3 // 4]
+    with pytest.raises(PictureError, match="cannot be decoded"):
+        open_picture(broken)
+    kept = open_picture(broken, keep_truncated=True)
+    assert kept.shape == whole.shape
+    near = np.abs(kept.astype(int) - whole).max(axis=2) < 60  # of a progressive one: coarse
+    assert near[-100:].mean() > 0.9  # turned by its EXIF: the file's first rows are the last
+    assert not np.array_equal(kept, whole)
+
+
+@pytest.mark.parametrize(
+    "data", [b"", b"no picture", b"\xff\xd8", b"\xff\xd8\xff\xe0\x00\x10JFIF"]
+)
+def test_what_holds_no_pixels_is_refused_even_so(data):
+    with pytest.raises(PictureError, match="the picture: "):
+        open_picture(data, keep_truncated=True)
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")  # Pillow's, about what it repairs
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "AVIF", "GIF", "BMP"])
+def test_a_damaged_file_is_a_picture_or_refused_and_nothing_else(kind):
+    exif = Image.Exif()
+    exif[ORIENTATION], exif[0x011A], exif[0x010E] = 6, 72.0, "a description"
+    data = np.frombuffer(encoded(Image.fromarray(RGB), kind, exif=exif), np.uint8)
+    rng = np.random.default_rng(0)
+    for _ in range(300):
+        damaged = data[: rng.integers(20, len(data) + 1)].copy()
+        places = rng.integers(0, len(damaged), rng.integers(1, 5))
+        damaged[places] = rng.integers(0, 256, len(places))
+        with suppress(PictureError):
+            assert open_picture(damaged.tobytes(), keep_truncated=True).shape[2] == 3
+
+
+@pytest.mark.filterwarnings("error")
+def test_damaged_exif_does_not_lose_the_picture():
+    exif = Image.Exif()
+    exif[ORIENTATION], exif[0x011A] = 6, 72.0
+    data = encoded(Image.fromarray(RGB), "JPEG", exif=exif)
+    at = data.index(b"\x01\x1a\x00\x05")  # XResolution, a fraction; said to be a text
+    damaged = data[: at + 3] + b"\x02" + data[at + 4 :]
+    assert open_picture(damaged).shape == (6, 4, 3)
 
 
 def test_a_decompression_bomb_is_refused(monkeypatch):

@@ -41,6 +41,13 @@ def test_a_picture_of_the_web_comes_from_the_store_with_its_hash(png):
     assert shelf.asked == [("http://x/a.png", "ab12")]
 
 
+def test_a_picture_of_the_web_may_break_off(png):
+    shelf = Shelf(png.read_bytes()[:-20])  # without its end mark and the last check sum
+    assert Picture(Remote("http://x/a.png")).load(shelf).shape == RGB.shape
+    with pytest.raises(PictureError, match="cannot be decoded"):
+        Picture(png.read_bytes()[:-20]).load()
+
+
 def test_a_picture_of_the_web_without_a_store_is_refused():
     with pytest.raises(PictureError, match=r"http://x/a\.png: of the web, and no picture store"):
         Picture(Remote("http://x/a.png")).load()

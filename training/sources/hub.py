@@ -5,15 +5,17 @@ The only file that imports it. Pictures in tables stay undecoded.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import datasets
 
-from molmo_training.sources.columns import Row, SchemaError
+from molmo_training.sources.columns import Column, Row, SchemaError, check_columns
 from molmo_training.sources.source import Table
+
+_PART = 1000  # rows that are read together
 
 
 @dataclass(frozen=True)
@@ -39,6 +41,18 @@ class Hub:
     def stream(self, location: Path | None, split: str) -> Iterable[Row]:
         """The rows one after the other."""
         return _undecoded(self._load(location, split, streaming=True))
+
+    def stream_columns(
+        self, location: Path | None, split: str, columns: Mapping[str, Column]
+    ) -> Iterator[Row]:
+        """The rows with some of their columns only, much faster than whole rows."""
+        table = self._load(location, split, streaming=True)
+        names = table.column_names or list(columns)  # some hubs do not say them beforehand
+        check_columns(columns, names, self.id)
+        kept = [name for name in columns if name in names]
+        for part in table.select_columns(kept).iter(_PART):
+            for values in zip(*(part[name] for name in kept), strict=True):
+                yield dict(zip(kept, values, strict=True))
 
     def _load(self, location: Path | None, split: str, *, streaming: bool) -> Any:
         if location is None:

@@ -1,7 +1,7 @@
 """The PixMo sets of Ai2 (ODC-BY), each from the schema of its card.
 
 Pictures are URLs, but for the documents, whose pictures are in the table, and the clocks, which
-publish what a clock shows and no picture.
+publish what a clock shows and no picture: clocks.py draws it.
 """
 
 from __future__ import annotations
@@ -9,10 +9,9 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from functools import partial
-from importlib import import_module
 from typing import Any
 
-from molmo_model.pictures import PictureError, Rgb
+from molmo_training.clocks import draw_clock
 from molmo_training.records import PLACEHOLDER, Annotation, Marks, Picture, Record, Remote, Turn
 from molmo_training.sources.columns import (
     ANY_TEXT,
@@ -127,16 +126,7 @@ def _document(rows: Sequence[Row], style: str) -> Record:
 
 def _clock(rows: Sequence[Row]) -> Record:
     turn = Turn(question=CLOCK_QUESTION, answers=(rows[0]["text"],))
-    return Record(Picture(partial(_draw_clock, rows[0])), (Annotation("clocks", (turn,)),))
-
-
-def _draw_clock(metadata: dict[str, Any]) -> Rgb:
-    try:
-        clocks = import_module("molmo_training.clocks")
-    except ModuleNotFoundError:
-        raise PictureError("no molmo_training.clocks draws the clocks of PixMo-Clocks") from None
-    rgb: Rgb = clocks.draw_clock(metadata)
-    return rgb
+    return Record(Picture(partial(draw_clock, rows[0])), (Annotation("clocks", (turn,)),))
 
 
 def _is_pointing(method: Any) -> bool:

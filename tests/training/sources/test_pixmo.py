@@ -8,6 +8,7 @@ import pytest
 from pixmo_tables import INT, READERS, ROWS, SCHEMAS, TEXT
 
 from molmo_model.pictures import PictureError
+from molmo_training.clocks import draw_clock
 from molmo_training.records import Annotation, Marks, Remote, Turn
 from molmo_training.sources.columns import SchemaError
 from molmo_training.sources.pixmo import PIXMO
@@ -133,21 +134,20 @@ def test_documents_bring_their_picture_and_all_questions(opened, kind):
     )
 
 
-def test_a_clock_is_drawn_from_what_its_row_says(opened, monkeypatch):
+def test_a_clock_is_drawn_from_what_its_row_says(opened):
     (record,) = opened("clocks")
     turn = Turn(question="What time is being shown?", answers=("8:15:30",))
     assert record.annotations == (Annotation("clocks", (turn,)),)
-    drawn = []
+    row = {name: ROWS["clocks"][name] for name in SCHEMAS["clocks"] if name != "watchface_name"}
+    assert np.array_equal(record.picture.load(), draw_clock(row))
+    (other,) = opened("clocks", {"minute_visible": 16})
+    assert not np.array_equal(other.picture.load(), draw_clock(row))
 
-    class Drawer:
-        @staticmethod
-        def draw_clock(metadata):
-            drawn.append(metadata)
-            return np.zeros((4, 4, 3), np.uint8)
 
-    monkeypatch.setattr("molmo_training.sources.pixmo.import_module", lambda name: Drawer)
-    assert record.picture.load().shape == (4, 4, 3)
-    assert (drawn[0]["hour_visible"], drawn[0]["time_format"]) == (8, "Without AM/PM")
+def test_a_clock_that_shows_no_time_of_day_is_no_picture(opened):
+    (record,) = opened("clocks", {"hour_visible": 31})
+    with pytest.raises(PictureError, match="hour_visible = 31: wants 0 to 23"):
+        record.picture.load()
 
 
 @pytest.mark.parametrize(
@@ -219,15 +219,6 @@ def test_a_column_of_another_type_is_refused_when_the_table_is_opened(
     (column,) = change
     with pytest.raises(SchemaError, match=rf"{name}: row 0, column '{column}': wants .*, got "):
         opened(name, change, schema=schema)
-
-
-def test_a_clock_needs_a_drawer(opened, monkeypatch):
-    def missing(name):
-        raise ModuleNotFoundError(name)
-
-    monkeypatch.setattr("molmo_training.sources.pixmo.import_module", missing)
-    with pytest.raises(PictureError, match=r"molmo_training\.clocks"):
-        opened("clocks")[0].picture.load()
 
 
 @pytest.mark.parametrize("name", [name for name in READERS if name != "clocks"])
