@@ -95,6 +95,8 @@ def _fill(part: Path, fill: Fill) -> None:
     part.mkdir(parents=True, exist_ok=True)
     fill(part)
     for path in part.rglob("*"):
+        if path.is_file():
+            path.chmod(0o644)  # safetensors makes it readable by its owner only
         _flush(path)
 
 

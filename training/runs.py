@@ -113,6 +113,7 @@ def prepared(model: Molmo, recipe: Recipe, options: Options, worker: Worker) -> 
     if not recipe.train_embedding:
         model.transformer.wte.embedding.requires_grad_(False)
     if options.lora:
+        torch.manual_seed(recipe.training.seed)  # all processes draw the same adapters
         adapt(model, Lora(rank=options.lora, alpha=2 * options.lora))
     learner = PackedLearner(model, dropout=recipe.dropout, mixed=options.mixed)
     recompute_layers(model)
