@@ -51,6 +51,8 @@ class Checkpoints:
             shutil.rmtree(part, ignore_errors=True)
         self.worker.all_agree(True)  # nobody writes before that
         written = self.worker.all_agree(self._tried(step, lambda: _fill(part, fill)))
+        if written:  # by all: no name changes any more
+            written = self.worker.all_agree(self._tried(step, lambda: _flush_all(part)))
         if written and self.worker.rank == 0:
             written = self._tried(step, lambda: self._finish(part, done, is_best))
         if not (kept := self.worker.all_agree(written)) and self.worker.rank == 0:
@@ -94,6 +96,9 @@ class Checkpoints:
 def _fill(part: Path, fill: Fill) -> None:
     part.mkdir(parents=True, exist_ok=True)
     fill(part)
+
+
+def _flush_all(part: Path) -> None:
     for path in part.rglob("*"):
         if path.is_file():
             path.chmod(0o644)  # safetensors makes it readable by its owner only

@@ -11,6 +11,7 @@ from safetensors.torch import load_file
 from molmo_model.weights import load_model, published_tensors
 from molmo_training.loss import summed_loss
 from molmo_training.optimizers import Rate, Schedule, component_parameters, learning_rate
+from molmo_training.recipes import captions, sft
 
 LOSS, GRADIENT = 1e-4, 1e-3  # relative, golden README
 
@@ -72,17 +73,17 @@ def test_components_are_split_as_published(trained, case):
         assert float(norm) == pytest.approx(wanted[theirs], rel=GRADIENT)
 
 
-@pytest.mark.parametrize(
-    ("component", "warmup", "peak"),
-    [("connector", 200, 2e-4), ("vit", 2000, 6e-6), ("llm", 2000, 2e-5)],
-)
-def test_the_schedule_is_the_published_one(component, warmup, peak):
-    rows = json.loads((GOLDEN / "text" / "schedule.json").read_text())["rows"]
-    rate = Rate(peak, warmup)
-    config = Schedule(steps=22_300, connector=rate, vit=rate, decoder=rate)
-    for stage, name, step, wanted in rows:
-        if stage == "pretrain" and name == component:
-            assert learning_rate(rate, step, config) == pytest.approx(wanted, rel=1e-6), step
+@pytest.mark.parametrize(("stage", "recipe"), [("pretrain", captions), ("finetune", sft)])
+@pytest.mark.parametrize("component", ["connector", "vit", "llm"])
+def test_the_schedule_is_the_published_one(stage, recipe, component):
+    published = json.loads((GOLDEN / "text" / "schedule.json").read_text())
+    schedule = recipe().training.schedule
+    assert schedule.steps == published["total_steps"][stage]
+    rate = schedule.rate_of({"llm": "decoder"}.get(component, component))
+    rows = [row[2:] for row in published["rows"] if row[:2] == [stage, component]]
+    assert len(rows) == 15
+    for step, wanted in rows:
+        assert learning_rate(rate, step, schedule) == pytest.approx(wanted, rel=1e-6), step
 
 
 def test_the_last_steps_cool_down_to_nothing():

@@ -19,7 +19,7 @@ from molmo_training.alignment import Alignment
 from molmo_training.batches import SceneBatches
 from molmo_training.distributed import Worker
 from molmo_training.initial import initialise
-from molmo_training.optimizers import Rate, Schedule
+from molmo_training.optimizers import Rate, Schedule, learning_rate
 from molmo_training.recipe_tiny import tiny_config
 from molmo_training.scene_learner import SceneLearner
 from molmo_training.scenes import SceneSet, render_scenes
@@ -146,3 +146,69 @@ def test_two_processes_add_up_their_gradients(home, tmp_path):
     merged = (first[head] * w0 + second[head] * w1) / (w0 + w1)
     direction = torch.nn.functional.cosine_similarity(two[head].flatten(), merged.flatten(), dim=0)
     assert float(direction) > 0.9999
+
+
+def plain_steps(trainer, batches, count):
+    """What the trainer is to do with scenes, written down once more: its loss and its updates."""
+    model, learner, schedule = trainer.model, trainer.learner, SCHEDULE
+    decoder, others = [], []
+    for name, parameter in learner.named_parameters():
+        is_connector = "new_embedding" in name or "vision" in name or "alignment" in name
+        (others if is_connector else decoder).append((name, parameter))
+    tables = ("embedding", "pad_embed", "patch_embedding.weight")
+    hidden = [p for n, p in others if p.ndim == 2 and not n.endswith(tables)]
+    rest = [p for n, p in others if not (p.ndim == 2 and not n.endswith(tables))]
+    adam = torch.optim.AdamW(
+        [{"params": rest}, {"params": [p for _, p in decoder]}],
+        betas=(0.9, 0.95),
+        eps=1e-6,
+        weight_decay=0,
+    )
+    muon = torch.optim.Muon(hidden, weight_decay=0)
+    vit = [p for n, p in others if "image_vit" in n]
+    connector = [p for n, p in others if "image_vit" not in n]
+    for step in range(count):
+        (batch,) = batches(step, 0, 1)
+        rounded = {n: p.bfloat16() for n, p in learner.named_parameters() if "vision" in n}
+        with torch.autocast("cpu", torch.bfloat16):
+            answers, aligned = torch.func.functional_call(learner, rounded, (batch,))
+        for optimizer in (adam, muon):
+            optimizer.zero_grad()
+        (answers / torch.from_numpy(batch.text.weights).sum() + aligned).backward()
+        for part in (connector, vit, [p for _, p in decoder]):
+            torch.nn.utils.clip_grad_norm_(part, 1.0)
+        for optimizer, peak in ((adam, 2e-3), (muon, 0.01)):
+            for group in optimizer.param_groups:
+                group["lr"] = learning_rate(Rate(peak, 1), step, schedule)
+            optimizer.step()
+    return {name: value.detach().clone() for name, value in model.named_parameters()}
+
+
+def test_scenes_are_learned_bit_for_bit_as_written_here(home, tmp_path):
+    trainer, batches = make_trainer(home, tmp_path)
+    for step in range(4):
+        trainer.train_step(batches(step, 0, 1))
+    other, _ = make_trainer(home, tmp_path)
+    wanted = plain_steps(other, batches, 4)
+    assert all(torch.equal(value, wanted[name]) for name, value in parameters(trainer).items())
+
+
+def test_a_refused_step_leaves_weights_and_moments(home, tmp_path, caplog):
+    trainer, batches = make_trainer(home, tmp_path, replace(CONFIG, patience=3))
+    trainer.train_step(batches(0, 0, 1))
+    head = trainer.model.transformer.ff_out.weight
+    kept, moments = head.detach().clone(), trainer.optimizers.memory(head)["exp_avg"].clone()
+    handle = trainer.model.transformer.ff_out.register_forward_hook(lambda *_: _[-1] * torch.inf)
+    for _ in range(2):
+        assert trainer.train_step(batches(1, 0, 1)).is_refused
+    assert torch.equal(head, kept)
+    assert torch.equal(trainer.optimizers.memory(head)["exp_avg"], moments)
+    assert trainer.step == 3
+    assert "the step is refused" in caplog.text
+    handle.remove()
+    assert not trainer.train_step(batches(2, 0, 1)).is_refused
+    trainer.model.transformer.ff_out.register_forward_hook(lambda *_: _[-1] * torch.inf)
+    for _ in range(2):
+        trainer.train_step(batches(1, 0, 1))
+    with pytest.raises(FloatingPointError, match="not finite for 3 steps in a row"):
+        trainer.train_step(batches(1, 0, 1))
