@@ -7,6 +7,7 @@ EXTRAS = {
     "torch": "train",
     "huggingface_hub": "train",
     "datasets": "train",
+    "peft": "train",
     "scipy": "train",
     "onnxruntime": "cpu",
     "onnx": "export",

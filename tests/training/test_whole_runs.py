@@ -9,8 +9,10 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 from homemade import small_recipe, write_recordings, write_small
 
+from molmo_cli.main import main
 from molmo_model.presets import PRESETS
 from molmo_model.weights import empty_model, load_model, published_name
 from molmo_training.distributed import Worker
@@ -97,9 +99,7 @@ def test_checkpoints_have_the_published_tensors(name, test_data):
     model = empty_model(PRESETS[name])
     shapes = {n: (tuple(p.shape), p.dtype) for n, p in model.named_parameters()}
     options = Options(start=test_data, output=test_data, lora=4)
-    learner = prepared(
-        model, sft(), options, Worker(device=model.transformer.ff_out.weight.device)
-    )
+    learner = prepared(model, sft(), options, Worker(device=torch.device("meta")))
     assert {n: (tuple(w.shape), w.dtype) for n, w in merged_weights(learner.model)} == shapes
     if name == "Molmo-7B-D-0924":
         index = test_data / "published" / "molmo-7b-d" / "model.safetensors.index.json"
@@ -138,17 +138,11 @@ def test_options_change_a_recipe(root):
     assert epochs.training.schedule.steps == 5 * 40 // 8
 
 
-def molmo(*arguments: object) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-c", "from molmo_cli.main import main; main()", "train"]
-    return subprocess.run(
-        [*command, *map(str, arguments)], capture_output=True, text=True, timeout=120
-    )
-
-
 def test_the_command_line_trains(root):
     where = ("--from", root / "start", "--data", root / "data", "--output", root / "cli")
-    done = molmo("recordings", *where, "--steps", 2, "--batch", 2)
-    assert done.returncode == 0, done.stderr
+    command = [sys.executable, "-c", "from molmo_cli.main import main; main()", "train"]
+    options = ("recordings", *where, "--steps", 2, "--batch", 2)
+    subprocess.run([*command, *map(str, options)], check=True, timeout=120)
     assert json.loads((root / "cli" / "last/state/trainer.json").read_text())["step"] == 2
     load_model(root / "cli" / "last")
 
@@ -158,10 +152,11 @@ def test_the_command_line_trains(root):
     [
         (("captons",), "no recipe is called 'captons'; there are: captions, sft"),
         (("sft",), "name it with --from DIR"),
-        (("molmo-tiny", "--steps", 3), "give it --output alone"),
+        (("molmo-tiny", "--steps", "3"), "give it --output alone"),
     ],
 )
-def test_a_command_that_cannot_be_is_told_why(arguments, said):
-    done = molmo(*arguments)
-    assert done.returncode == 1
-    assert said in " ".join(done.stderr.split())
+def test_a_command_that_cannot_be_is_told_why(arguments, said, capsys):
+    with pytest.raises(SystemExit) as end:
+        main(["train", *arguments])
+    assert end.value.code == 1
+    assert said in capsys.readouterr().err
