@@ -116,10 +116,10 @@ def prepared(model: Molmo, recipe: Recipe, options: Options, worker: Worker) -> 
         torch.manual_seed(recipe.training.seed)  # all processes draw the same adapters
         adapt(model, Lora(rank=options.lora, alpha=2 * options.lora))
     learner = PackedLearner(model, dropout=recipe.dropout, mixed=options.mixed)
-    recompute_layers(model)
-    if options.is_compiled:
+    if options.is_compiled:  # what is recomputed is the compiled layer
         for block in blocks_of(model):
-            block.compile()
+            block.forward = torch.compile(block.forward)
+    recompute_layers(model)
     if worker.ranks > 1:
         shard(learner, model)
     return learner.to(worker.device)

@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 
 import numpy as np
 import pytest
 import torch
-from homemade import small_config, small_model
+from homemade import small_config, small_model, small_recipe
 from recipes import GOLDEN, hash_pixels
 from safetensors.torch import load_file
 
 from molmo_model.weights import load_model
 from molmo_training.costs import Work, operations, work_of
+from molmo_training.distributed import Worker
 from molmo_training.dropout import Dropout
 from molmo_training.examples import ExampleBatch
 from molmo_training.learner import PackedLearner
 from molmo_training.optimizers import Optimizers, Rate, Schedule, component_parameters
 from molmo_training.packing import Annotation, Packed, collate, pack
-from molmo_training.runs import recompute_layers
+from molmo_training.runs import Options, prepared, recompute_layers
 
 RATE = Rate(1e-3, 0)
 SCHEDULE = Schedule(steps=10, connector=RATE, vit=RATE, decoder=RATE)
@@ -167,3 +169,16 @@ def test_an_expert_that_is_not_chosen_costs_nothing():
     dense = [p for n, p in blocks.named_parameters() if p.ndim == 2 and "experts" not in n]
     rest = sum(p.numel() for p in dense)
     assert token == 6 * (rest + experts.chosen * one)
+
+
+def test_compiled_layers_learn_the_same(monkeypatch, tmp_path):
+    # Without the C++ that the default backend writes: it takes a minute to compile.
+    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend="aot_eager"))
+    gradients = []
+    for is_compiled in (False, True):
+        torch.manual_seed(1)
+        options = Options(start=tmp_path, output=tmp_path, is_compiled=is_compiled)
+        learner = prepared(small_model(), small_recipe(1), options, Worker()).eval()
+        learner.losses(small_batch()).answers.backward()
+        gradients.append(learner.model.transformer.blocks[0].attn.att_proj.weight.grad)
+    torch.testing.assert_close(*gradients, rtol=2e-2, atol=1e-4)  # products are in bfloat16
