@@ -25,7 +25,7 @@ from molmo_training.loading import LoadedSteps
 from molmo_training.lora import Lora, adapt
 from molmo_training.mixture import Mixture, MixtureExamples, names_of, without
 from molmo_training.recipes import Recipe
-from molmo_training.records import PictureStore, Record
+from molmo_training.records import Record
 from molmo_training.sources.catalog import open_sets
 from molmo_training.tasks import find_task
 from molmo_training.tokenizer import save_tokenizer
@@ -42,7 +42,6 @@ class Options:
     without:    sets that cannot be had
     lora:       rank of adapters; None trains all weights
     task:       of `molmo eval`, keeps the best checkpoint; judged: how many of its examples
-    mixed:      products in bfloat16
     is_compiled: blocks are compiled by torch
     loaders:    processes that read pictures, for each that trains
     """
@@ -50,7 +49,6 @@ class Options:
     start: Path
     output: Path
     data: Path | None = None
-    store: PictureStore | None = None
     steps: int | None = None
     batch: int | None = None
     micro_batch: int | None = None
@@ -58,7 +56,6 @@ class Options:
     lora: int | None = None
     task: str | None = None
     judged: int = 200
-    mixed: bool = True
     is_compiled: bool = False
     loaders: int = 2
 
@@ -76,9 +73,7 @@ def run(recipe: Recipe, options: Options) -> bool:
             save_tokenizer(tokenizer, options.output)
             write_run(options.output, {"recipe": asdict(recipe), "options": asdict(options)})
         prompter, schedule = Prompter(tokenizer, config), recipe.training.schedule
-        maker = ExampleMaker(
-            prompter, config, recipe.form, store=options.store, length=recipe.length
-        )
+        maker = ExampleMaker(prompter, config, recipe.form, length=recipe.length)
         sizes = {name: len(one) for name, one in sets.items()}
         mixture = Mixture(recipe.groups, sizes, recipe.data_seed)
         steps = LoadedSteps(
@@ -115,7 +110,7 @@ def prepared(model: Molmo, recipe: Recipe, options: Options, worker: Worker) -> 
     if options.lora:
         torch.manual_seed(recipe.training.seed)  # all processes draw the same adapters
         adapt(model, Lora(rank=options.lora, alpha=2 * options.lora))
-    learner = PackedLearner(model, dropout=recipe.dropout, mixed=options.mixed)
+    learner = PackedLearner(model, dropout=recipe.dropout)
     if options.is_compiled:  # what is recomputed is the compiled layer
         for block in blocks_of(model):
             block.forward = torch.compile(block.forward)

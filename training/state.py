@@ -15,16 +15,23 @@ import shutil
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
+from json import JSONDecodeError
 from pathlib import Path
 
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from molmo_model.config import MolmoConfig
 from molmo_model.molmo import Molmo
-from molmo_model.weights import empty_model, published_name, save_tensors, stored_tensors
+from molmo_model.weights import (
+    WeightsError,
+    empty_model,
+    published_name,
+    save_tensors,
+    stored_tensors,
+)
 from molmo_training.distributed import Worker, is_sharded, like, own_part, whole
 from molmo_training.learner import Learner
 from molmo_training.lora import adapter_weights, is_adapted, merged_weights, save_adapter
@@ -83,10 +90,22 @@ def published_weights(model: Molmo, keep: bool = True) -> dict[str, Tensor]:
     """Whole weights by their published names; all processes must call, some need not keep."""
     found = {}
     for name, weight in merged_weights(model):
-        full = whole(weight).detach().cpu()
+        full = whole(weight)
         if keep:
-            found[published_name(name, model.config)] = full
+            found[published_name(name, model.config)] = full.detach().cpu()
     return found
+
+
+def whole_model(model: Molmo, worker: Worker) -> Molmo | None:
+    """A model in one piece, for the first process; all must call."""
+    if not is_sharded(model):
+        return model if worker.rank == 0 else None
+    tensors = published_weights(model, keep=worker.rank == 0)
+    if worker.rank != 0:
+        return None
+    on_gpu = worker.device.type == "cuda"
+    dtype = torch.bfloat16 if on_gpu else torch.float32
+    return model_of(tensors, model.config).to(worker.device, dtype)
 
 
 def model_of(tensors: dict[str, Tensor], config: MolmoConfig) -> Molmo:
@@ -99,6 +118,16 @@ def model_of(tensors: dict[str, Tensor], config: MolmoConfig) -> Molmo:
 
 def restore(directory: Path, learner: Learner, optimizers: Optimizers) -> Facts:
     """Sets weights and moments to those of a checkpoint; says where it stands."""
+    try:
+        return _restored(directory, learner, optimizers)
+    except (SafetensorError, WeightsError, TypeError, LookupError, JSONDecodeError) as error:
+        raise StateError(
+            f"{directory}: cannot be read ({error}). Delete it, and the run goes on from another "
+            "step-* beside it, or begins again"
+        ) from error
+
+
+def _restored(directory: Path, learner: Learner, optimizers: Optimizers) -> Facts:
     facts = Facts(**json.loads((directory / STATE / FACTS).read_text()))
     if not is_adapted(learner.model):  # what an adapter was merged into cannot be told apart
         load_weights(learner.model, directory)

@@ -9,6 +9,7 @@ Knows no recipe (see recipes.py), no network (see learner.py) and not what a che
 from __future__ import annotations
 
 import logging
+import math
 import signal
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -28,10 +29,14 @@ from molmo_training.distributed import Worker, is_sharded
 from molmo_training.judge import Verdict
 from molmo_training.learner import Learner, Losses, Step
 from molmo_training.optimizers import Optimizers, Schedule, component_parameters
-from molmo_training.state import Facts, Snapshot, model_of, published_weights, restore
+from molmo_training.state import Facts, Snapshot, restore, whole_model
 
 log = logging.getLogger(__name__)
 SEED = 6198  # the published one
+
+
+class DivergedError(FloatingPointError):
+    """A run whose gradients are not finite any more."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -127,20 +132,21 @@ class Trainer:
                 if is_end or score is not None or self.step % config.save_every == 0:
                     self._save(score, must=is_end)
                 if report.is_last:
-                    log.warning("stopped at step %d of %d; start it again", self.step, steps)
                     break
+        if self.step < steps:
+            log.warning("stopped at step %d of %d; start it again to go on", self.step, steps)
         return self.step == steps
 
     def train_step(self, step: Step) -> StepReport:
         """One update, unless a gradient is not finite: then the weights stay as they are.
 
-        raises: FloatingPointError after too many such steps in a row
+        raises: DivergedError after too many such steps in a row
         """
         self.learner.train()
         self.optimizers.zero_grad()
         sums = self._sums(step, self._backward(step))
         norms = self.optimizers.norms()
-        is_fine = bool(torch.isfinite(torch.stack([sums[0], sums[1], *norms.values()])).all())
+        is_fine = all(math.isfinite(float(one)) for one in (sums[0], sums[1], *norms.values()))
         if is_fine:
             self.optimizers.step(self.step, norms)
         loss, auxiliary, skipped, stop, *work = sums.tolist()
@@ -208,7 +214,7 @@ class Trainer:
                 f"gradient norms {report.norms}"
             )
             if refused >= self.config.patience:
-                raise FloatingPointError(
+                raise DivergedError(
                     f"{said}: not finite for {refused} steps in a row. Lower the learning rates, "
                     "or look at the examples of these steps; the last checkpoint is intact"
                 )
@@ -253,18 +259,6 @@ class Trainer:
             yield
         finally:
             signal.signal(signal.SIGTERM, before)
-
-
-def whole_model(model: Molmo, worker: Worker) -> Molmo | None:
-    """A model in one piece, for the first process; all must call."""
-    if not is_sharded(model):
-        return model if worker.rank == 0 else None
-    tensors = published_weights(model, keep=worker.rank == 0)
-    if worker.rank != 0:
-        return None
-    whole = model_of(tensors, model.config)
-    on_gpu = worker.device.type == "cuda"
-    return whole.to(worker.device, torch.bfloat16 if on_gpu else torch.float32)
 
 
 def _summed_with(sums: Tensor, gradients: Sequence[Tensor], worker: Worker) -> Tensor:

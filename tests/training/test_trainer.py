@@ -23,6 +23,7 @@ from molmo_training.optimizers import Rate, Schedule, learning_rate
 from molmo_training.recipe_tiny import tiny_config
 from molmo_training.scene_learner import SceneLearner
 from molmo_training.scenes import SceneSet, render_scenes
+from molmo_training.state import StateError
 from molmo_training.tokenizer import save_tokenizer, train_tokenizer
 from molmo_training.trainer import TrainConfig, Trainer
 
@@ -212,3 +213,14 @@ def test_a_refused_step_leaves_weights_and_moments(home, tmp_path, caplog):
         trainer.train_step(batches(1, 0, 1))
     with pytest.raises(FloatingPointError, match="not finite for 3 steps in a row"):
         trainer.train_step(batches(1, 0, 1))
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "state/trainer.json"])
+def test_a_damaged_checkpoint_is_named(home, tmp_path, name):
+    trainer, batches = make_trainer(home, tmp_path)
+    trainer.train_step(batches(0, 0, 1))
+    trainer.save()
+    path = tmp_path / "last" / name
+    path.write_bytes(path.read_bytes()[:20])
+    with pytest.raises(StateError, match="step-0000001: cannot be read"):
+        make_trainer(home, tmp_path)[0].resume()
