@@ -51,7 +51,7 @@ def train(
     molmo train molmo-tiny --output runs/tiny
     """
     from molmo_training.recipe_tiny import molmo_tiny
-    from molmo_training.recipes import PUBLISHED
+    from molmo_training.recipes import RECIPES
     from molmo_training.runs import Options, run
 
     output = output or Path("runs") / recipe
@@ -62,8 +62,8 @@ def train(
             )
         molmo_tiny(output)
         return
-    if recipe not in PUBLISHED:
-        names = ", ".join((*PUBLISHED, "molmo-tiny"))
+    if recipe not in RECIPES:
+        names = ", ".join((*RECIPES, "molmo-tiny"))
         raise RecipeError(f"no recipe is called {recipe!r}; there are: {names}")
     if start is None:
         raise RecipeError(f"{recipe} goes on from a checkpoint: name it with --from DIR")
@@ -79,4 +79,4 @@ def train(
         task=judge,
         is_compiled=compiled,
     )
-    run(PUBLISHED[recipe](), options)
+    run(RECIPES[recipe](), options)

@@ -110,4 +110,4 @@ def recordings() -> Recipe:
     )
 
 
-PUBLISHED = {"captions": captions, "sft": sft, "recordings": recordings}
+RECIPES = {"captions": captions, "sft": sft, "recordings": recordings}
