@@ -8,6 +8,7 @@ EXTRAS = {
     "huggingface_hub": "train",
     "datasets": "train",
     "httpx2": "train",
+    "peft": "train",
     "scipy": "train",
     "onnxruntime": "cpu",
     "onnx": "export",

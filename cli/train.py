@@ -9,23 +9,74 @@ import typer
 
 
 class RecipeError(ValueError):
-    """A recipe that does not exist."""
+    """A recipe that does not exist, or that wants something else."""
 
 
 def train(
-    recipe: Annotated[str, typer.Argument(help="Of training/recipes.py, like 'molmo-tiny'.")],
+    recipe: Annotated[str, typer.Argument(help="captions, sft, recordings or molmo-tiny.")],
+    start: Annotated[
+        Path | None,
+        typer.Option("--from", exists=True, file_okay=False, help="A checkpoint to start from."),
+    ] = None,
+    data: Annotated[
+        Path | None,
+        typer.Option(exists=True, file_okay=False, help="A folder with the data sets."),
+    ] = None,
     output: Annotated[
         Path | None, typer.Option(help="Where checkpoints go; runs/RECIPE when not given.")
     ] = None,
+    steps: Annotated[int | None, typer.Option(min=1, help="As many, not the recipe's.")] = None,
+    batch: Annotated[int | None, typer.Option(min=1, help="Rows a step, of all GPUs.")] = None,
+    micro_batch: Annotated[int | None, typer.Option(min=1, help="Rows at once on a GPU.")] = None,
+    lora: Annotated[int | None, typer.Option(min=1, help="Train adapters of this rank.")] = None,
+    without: Annotated[
+        list[str] | None, typer.Option(help="A set of the mixture that you do not have.")
+    ] = None,
+    judge: Annotated[
+        str | None, typer.Option("--eval", help="A task of molmo eval: keeps the best.")
+    ] = None,
+    compiled: Annotated[bool, typer.Option("--compile", help="Compile layers by torch.")] = False,
 ) -> None:
     """Train a model. What a run does is in its recipe, a function in training/recipes.py.
 
-    A run that was stopped goes on where its last checkpoint stands.
+    captions and sft are the two published stages, recordings is fine-tuning on your own pictures,
+    molmo-tiny trains the demo's model from nothing. A run that was stopped goes on where its last
+    checkpoint stands; SIGTERM saves one first. On several GPUs and machines the same under
+    torchrun.
 
-    Example:  molmo train molmo-tiny --output runs/tiny
+    Examples:  molmo train recordings --from allenai/Molmo-7B-D-0924 --data my-data --lora 16
+
+    torchrun --nproc-per-node 8 --no-python molmo train sft --from runs/captions/last --data sets
+
+    molmo train molmo-tiny --output runs/tiny
     """
+    from molmo_training.recipe_tiny import molmo_tiny
     from molmo_training.recipes import RECIPES
+    from molmo_training.runs import Options, run
 
+    output = output or Path("runs") / recipe
+    if recipe == "molmo-tiny":
+        if any((start, data, steps, batch, micro_batch, lora, without, judge, compiled)):
+            raise RecipeError(
+                f"{recipe} is trained from nothing as it was: give it --output alone"
+            )
+        molmo_tiny(output)
+        return
     if recipe not in RECIPES:
-        raise RecipeError(f"no recipe is called {recipe!r}; there are: {', '.join(RECIPES)}")
-    RECIPES[recipe](output or Path("runs") / recipe)
+        names = ", ".join((*RECIPES, "molmo-tiny"))
+        raise RecipeError(f"no recipe is called {recipe!r}; there are: {names}")
+    if start is None:
+        raise RecipeError(f"{recipe} goes on from a checkpoint: name it with --from DIR")
+    options = Options(
+        start=start,
+        output=output,
+        data=data,
+        steps=steps,
+        batch=batch,
+        micro_batch=micro_batch,
+        lora=lora,
+        without=tuple(without or ()),
+        task=judge,
+        is_compiled=compiled,
+    )
+    run(RECIPES[recipe](), options)

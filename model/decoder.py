@@ -129,6 +129,7 @@ class Attention(nn.Module):
     def __init__(self, config: DecoderConfig, layer: int):
         super().__init__()
         self.config, self.layer = config, layer
+        self.branch: nn.Module = nn.Identity()  # where training drops out
         head, eps = config.head_dim, config.norm_eps
         rows = (config.heads + 2 * config.kv_heads) * head
         self.attn_norm = RMSNorm(config.width, eps)
@@ -140,8 +141,8 @@ class Attention(nn.Module):
 
     def forward(self, x: Tensor, context: Context) -> Tensor:
         if self.config.norm_after:
-            return x + self.attn_norm(self.mix(x, context))
-        return x + self.mix(self.attn_norm(x), context)
+            return x + self.branch(self.attn_norm(self.mix(x, context)))
+        return x + self.branch(self.mix(self.attn_norm(x), context))
 
     def mix(self, x: Tensor, context: Context) -> Tensor:
         """(B, T, D) -> (B, T, D)."""
@@ -168,14 +169,15 @@ class MLP(nn.Module):
     def __init__(self, config: DecoderConfig):
         super().__init__()
         self.norm_after = config.norm_after
+        self.branch: nn.Module = nn.Identity()  # where training drops out
         self.ff_norm = RMSNorm(config.width, config.norm_eps)
         self.ff_proj = nn.Linear(config.width, 2 * config.mlp, bias=False)
         self.ff_out = nn.Linear(config.mlp, config.width, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
         if self.norm_after:
-            return x + self.ff_norm(self.mix(x))
-        return x + self.mix(self.ff_norm(x))
+            return x + self.branch(self.ff_norm(self.mix(x)))
+        return x + self.branch(self.mix(self.ff_norm(x)))
 
     def mix(self, x: Tensor) -> Tensor:
         """(B, T, D) -> (B, T, D)."""
@@ -189,12 +191,14 @@ class Experts(nn.Module):
     def __init__(self, config: DecoderConfig, experts: ExpertsConfig):
         super().__init__()
         self.chosen = experts.chosen
+        self.branch: nn.Module = nn.Identity()  # where training drops out
         self.ff_norm = RMSNorm(config.width, config.norm_eps)
         self.gate = nn.Linear(config.width, experts.count, bias=False)
         self.experts = nn.ModuleList(Expert(config) for _ in range(experts.count))
 
     def forward(self, x: Tensor) -> Tensor:
-        return x + self.mix(self.ff_norm(x).flatten(0, 1)).view_as(x)
+        mixed = self.mix(self.ff_norm(x).flatten(0, 1))
+        return x + self.branch(mixed.view_as(x))
 
     def mix(self, x: Tensor) -> Tensor:
         """(N, D) -> (N, D); no token is dropped, the router's shares are not renormalised."""

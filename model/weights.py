@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -82,14 +82,21 @@ def stored_tensors(directory: Path, config: MolmoConfig) -> dict[str, StoredTens
 
 def save_model(model: Molmo, directory: str | Path) -> None:
     """Writes config.json and model.safetensors, each whole or not at all."""
+    save_tensors(published_tensors(model), model.config, directory)
+
+
+def save_tensors(
+    tensors: Mapping[str, Tensor], config: MolmoConfig, directory: str | Path
+) -> None:
+    """The same of tensors by their published names."""
     directory = Path(directory)
     directory.mkdir(parents=True, exist_ok=True)
-    tensors = {name: t.detach().cpu().contiguous() for name, t in published_tensors(model).items()}
+    stored = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     part = directory / f"{SINGLE}.part"
-    save_file(tensors, part, metadata={"format": "pt"})
+    save_file(stored, part, metadata={"format": "pt"})
     part.chmod(0o644)  # safetensors makes it readable by its owner only
     os.replace(part, directory / SINGLE)
-    model.config.to_json(directory / "config.json.part")
+    config.to_json(directory / "config.json.part")
     os.replace(directory / "config.json.part", directory / "config.json")
 
 

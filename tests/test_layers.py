@@ -49,7 +49,7 @@ LAYERS = (
         ("training/*",),
         BASE
         | {"molmo_training", "molmo_model", "molmo_sim", "torch", "datasets", "transformers"}
-        | {"huggingface_hub", "httpx2", "tensorboard", "scipy", "rich"},
+        | {"huggingface_hub", "httpx2", "tensorboard", "scipy", "rich", "peft"},
     ),
     Layer(
         ("engine/export*", "engine/verify*"),

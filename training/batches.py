@@ -42,6 +42,7 @@ class Batch:
     masks: Tensor
     index: Tensor
     labels: Tensor
+    skipped: int = 0  # scenes are drawn, none is missing
 
 
 class SceneBatches:

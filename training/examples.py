@@ -31,10 +31,11 @@ Form = Literal["caption", "chat"]
 
 @dataclass(frozen=True)
 class Example:
-    """One row and its picture."""
+    """One row and its picture; skipped: records without a picture that it stands in for."""
 
     text: Packed
     image: ImageInputs
+    skipped: int = 0
 
 
 @dataclass(frozen=True)
@@ -42,12 +43,14 @@ class ExampleBatch:
     """Rows of equal length, as Molmo.forward reads them; padding is -1.
 
     crops: (B, C, P, 588), masks: (B, C, P), index: (B, C, Q)
+    skipped: records without a picture that rows stand in for
     """
 
     text: Packed
     crops: Floats
     masks: Floats
     index: Ints
+    skipped: int = 0
 
 
 class ExampleMaker:
@@ -122,6 +125,7 @@ def collate_examples(examples: Sequence[Example]) -> ExampleBatch:
         crops=stacked("crops"),
         masks=stacked("masks"),
         index=stacked("index"),
+        skipped=sum(one.skipped for one in examples),
     )
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -210,7 +210,8 @@ class MixtureExamples:
         for skip in range(TRIES):
             draw = self.mixture.draw(number, skip)
             try:
-                return self.maker.make(self.sets[draw.name][draw.record], Rng(draw.seed))
+                made = self.maker.make(self.sets[draw.name][draw.record], Rng(draw.seed))
+                return replace(made, skipped=skip)
             except PictureError as error:
                 log.warning("%s, record %d: %s; taking the next", draw.name, draw.record, error)
         raise MixtureError(

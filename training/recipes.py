@@ -1,125 +1,113 @@
-"""The runs that we ship, each a function; `molmo train NAME` calls it.
+"""The runs that we ship: the two published stages, and fine-tuning on a robot's own pictures.
 
-molmo_tiny: Molmo-tiny, a whole Molmo of two million parameters for the simulated table. Two
-processes on two CPU cores, under 40 minutes.
+A recipe says everything about a run but where things are; runs.py runs it. Molmo-tiny, which is
+trained from nothing on simulated scenes, has a file of its own (recipe_tiny.py).
 """
 
 from __future__ import annotations
 
-import logging
-import os
-from collections.abc import Callable
-from dataclasses import asdict
-from pathlib import Path
+from dataclasses import dataclass, field
 
-import numpy as np
-import torch
-import torch.distributed as dist
-from torch import Tensor
-from torch.multiprocessing.spawn import spawn
-
-from molmo_model.config import CropConfig, DecoderConfig, MolmoConfig, VisionConfig
-from molmo_model.molmo import Molmo
-from molmo_model.text import TEMPLATE, Prompter, load_tokenizer
-from molmo_sim.scene import COLOURS
-from molmo_training.alignment import Alignment
-from molmo_training.batches import SceneBatches
-from molmo_training.initial import initialise
-from molmo_training.optimizers import Schedule
-from molmo_training.scenes import RenderedScenes, SceneSet, render_scenes
-from molmo_training.tokenizer import save_tokenizer, train_tokenizer
-from molmo_training.trainer import TrainConfig, Trainer, Worker, write_run
-
-TINY_SCENES = SceneSet(count=12_000)
-TINY_TRAINING = TrainConfig(
-    schedule=Schedule(
-        steps=7_400,
-        cooldown=900,
-        lr_connector=1.2e-3,
-        lr_vit=1.2e-3,
-        lr_decoder=1.2e-3,
-        lr_matrices=0.01,
-    ),
-    alignment=1.5,
+from molmo_training.dropout import Dropout
+from molmo_training.examples import SEQUENCE_LENGTH, Form
+from molmo_training.mixture import (
+    CAPTIONS,
+    CAPTIONS_SEED,
+    INSTRUCTIONS,
+    INSTRUCTIONS_SEED,
+    Group,
 )
-TINY_BATCH, TINY_TEXT_TOKENS, TINY_POINTING_STEPS = 16, 160, 2_200
-SEED = 6198  # the published one
+from molmo_training.optimizers import Rate, Schedule
+from molmo_training.trainer import TrainConfig
 
 
-def tiny_config(vocab_size: int) -> MolmoConfig:
-    """The shape of Molmo-tiny: the published network, small in every direction."""
-    return MolmoConfig(
-        crops=CropConfig(size=224, margins=(2, 2), max_crops=1),
-        vision=VisionConfig(width=128, heads=4, head_dim=32, mlp=512, layers=4, features=(-1, -3)),
-        decoder=DecoderConfig(
-            vocab_size=vocab_size,
-            embedding_size=vocab_size,
-            additional_vocab_size=8,
-            width=128,
-            mlp=384,
-            layers=4,
-            heads=4,
-            kv_heads=2,
-            norm_eps=1e-6,
-            rope_theta=1e6,  # as published: most of a head keeps what it says over any distance
-            max_positions=512,
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """A run of a checkpoint of the published layout over a mixture of data sets.
+
+    groups:          the mixture; data_seed: of its order
+    form:            how texts are written, see ExampleMaker
+    training:        rates, steps and how often to save
+    epochs:          the steps that this makes, in place of those of the schedule
+    batch:           rows a step, over all processes; micro_batch: rows at once in one process
+    length:          tokens, where rows are cut
+    dropout:         on what is added to the residual stream
+    train_embedding: of the main table; published: frozen, only the new rows are trained
+    """
+
+    groups: tuple[Group, ...]
+    data_seed: int
+    form: Form
+    training: TrainConfig
+    epochs: int | None = None
+    batch: int
+    micro_batch: int = 4
+    length: int = SEQUENCE_LENGTH
+    dropout: Dropout = field(default_factory=Dropout)
+    train_embedding: bool = False
+
+    def steps(self, pictures: int) -> int:
+        """How many steps a mixture of so many pictures takes."""
+        if self.epochs is None:
+            return self.training.schedule.steps
+        return max(1, self.epochs * (pictures + self.batch - 1) // self.batch)
+
+
+def captions() -> Recipe:
+    """The first stage: long captions and transcripts, four times."""
+    return Recipe(
+        groups=CAPTIONS,
+        data_seed=CAPTIONS_SEED,
+        form="caption",
+        training=TrainConfig(
+            schedule=Schedule(
+                steps=22_300,  # of 712,000 pictures
+                connector=Rate(2e-4, 200),
+                vit=Rate(6e-6, 2000),
+                decoder=Rate(2e-5, 2000),
+            ),
         ),
+        epochs=4,
+        batch=128,
+        dropout=Dropout(answers_only=True),
     )
 
 
-def molmo_tiny(output: Path, *, processes: int = 2) -> None:
-    """Renders the scenes, trains the tokenizer and the model; goes on where it was interrupted."""
-    output.mkdir(parents=True, exist_ok=True)
-    scenes = render_scenes(output / "scenes", TINY_SCENES, tiny_config(256), processes)
-    if not (output / "tokenizer.json").exists():
-        save_tokenizer(train_tokenizer(_texts(scenes), vocab_size=600), output)
-    write_run(output, {"recipe": "molmo-tiny", **asdict(TINY_TRAINING)})
-    if processes == 1:
-        _train_tiny(0, 1, output)
-    else:
-        spawn(_train_tiny, (processes, output), nprocs=processes)
-
-
-RECIPES: dict[str, Callable[..., None]] = {"molmo-tiny": molmo_tiny}
-
-
-def _train_tiny(rank: int, ranks: int, output: Path) -> None:
-    """One process of the run."""
-    torch.set_num_threads(1)
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
-    if ranks > 1:
-        rendezvous = f"file://{(output / 'rendezvous').absolute()}.{os.getppid()}"
-        dist.init_process_group("gloo", init_method=rendezvous, rank=rank, world_size=ranks)
-    tokenizer = load_tokenizer(output)
-    config = tiny_config(tokenizer.get_vocab_size(with_added_tokens=False))
-    scenes = render_scenes(output / "scenes", TINY_SCENES, config, 1)
-    torch.manual_seed(SEED)  # all processes start from the same weights
-    model, alignment = Molmo(config), Alignment(tokenizer, config.decoder.width)
-    initialise(model, _patches(scenes))
-    batches = SceneBatches(
-        scenes,
-        Prompter(tokenizer, config),
-        config.crops,
-        batch=TINY_BATCH,
-        text_tokens=TINY_TEXT_TOKENS,
-        seed=SEED,
-        pointing_steps=TINY_POINTING_STEPS,
+def sft() -> Recipe:
+    """The second stage: questions, pointing and academic sets."""
+    return Recipe(
+        groups=INSTRUCTIONS,
+        data_seed=INSTRUCTIONS_SEED,
+        form="chat",
+        training=TrainConfig(
+            schedule=Schedule(
+                steps=30_000, connector=Rate(5e-6), vit=Rate(5e-6), decoder=Rate(1e-5)
+            ),
+            judge_every=2000,
+        ),
+        batch=256,
     )
-    trainer = Trainer(model, alignment, TINY_TRAINING, output, Worker(rank, ranks))
-    trainer.resume()
-    trainer.train(batches.at)
-    if ranks > 1:
-        dist.destroy_process_group()
 
 
-def _patches(scenes: RenderedScenes) -> Tensor:
-    """Patches of some scenes, (N, 588)."""
-    some = np.arange(0, len(scenes), max(1, len(scenes) // 300))
-    return torch.from_numpy(scenes.crops(some)).flatten(0, 1)
+def recordings() -> Recipe:
+    """Your own pictures on top of a model that points already; the numbers are our guess."""
+    return Recipe(
+        groups=(Group(1.0, {"recordings": None}),),
+        data_seed=INSTRUCTIONS_SEED,
+        form="chat",
+        training=TrainConfig(
+            schedule=Schedule(
+                steps=1000,
+                connector=Rate(5e-6, 20),
+                vit=Rate(5e-6, 20),
+                decoder=Rate(1e-5, 20),
+            ),
+            save_every=100,
+            judge_every=100,
+        ),
+        epochs=5,
+        batch=16,
+    )
 
 
-def _texts(scenes: RenderedScenes) -> list[str]:
-    """What the tokenizer learns from: questions and answers of some scenes."""
-    questions = [q for truth in scenes.truths[:2_000] for q in truth.questions]
-    colours = [f" {colour}" for colour in COLOURS]
-    return [TEMPLATE.format(prompt=p) + f" {a}" for _, p, a in questions] + colours
+RECIPES = {"captions": captions, "sft": sft, "recordings": recordings}

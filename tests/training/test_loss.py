@@ -10,7 +10,8 @@ from safetensors.torch import load_file
 
 from molmo_model.weights import load_model, published_tensors
 from molmo_training.loss import summed_loss
-from molmo_training.optimizers import Schedule, component_parameters, learning_rate
+from molmo_training.optimizers import Rate, Schedule, component_parameters, learning_rate
+from molmo_training.recipes import captions, sft
 
 LOSS, GRADIENT = 1e-4, 1e-3  # relative, golden README
 
@@ -72,25 +73,25 @@ def test_components_are_split_as_published(trained, case):
         assert float(norm) == pytest.approx(wanted[theirs], rel=GRADIENT)
 
 
-@pytest.mark.parametrize(
-    ("component", "warmup", "peak"),
-    [("connector", 200, 2e-4), ("vit", 2000, 6e-6), ("llm", 2000, 2e-5)],
-)
-def test_the_schedule_is_the_published_one(component, warmup, peak):
-    rows = json.loads((GOLDEN / "text" / "schedule.json").read_text())["rows"]
-    config = Schedule(
-        steps=22_300, lr_connector=0, lr_vit=0, lr_decoder=0, warmup=warmup, final_lr=0.1
-    )
-    for stage, name, step, wanted in rows:
-        if stage == "pretrain" and name == component:
-            assert learning_rate(peak, step, config) == pytest.approx(wanted, rel=1e-6), step
+@pytest.mark.parametrize(("stage", "recipe"), [("pretrain", captions), ("finetune", sft)])
+@pytest.mark.parametrize("component", ["connector", "vit", "llm"])
+def test_the_schedule_is_the_published_one(stage, recipe, component):
+    published = json.loads((GOLDEN / "text" / "schedule.json").read_text())
+    schedule = recipe().training.schedule
+    assert schedule.steps == published["total_steps"][stage]
+    rate = schedule.rate_of({"llm": "decoder"}.get(component, component))
+    rows = [row[2:] for row in published["rows"] if row[:2] == [stage, component]]
+    assert len(rows) == 15
+    for step, wanted in rows:
+        assert learning_rate(rate, step, schedule) == pytest.approx(wanted, rel=1e-6), step
 
 
 def test_the_last_steps_cool_down_to_nothing():
-    plain = Schedule(steps=600, lr_connector=1, lr_vit=1, lr_decoder=1)
+    one = Rate(1.0)
+    plain = Schedule(steps=600, connector=one, vit=one, decoder=one)
     cooled = replace(plain, steps=1_000, cooldown=400)
-    assert [learning_rate(1.0, step, cooled) for step in (0, 150, 400, 600)] == [
-        learning_rate(1.0, step, plain) for step in (0, 150, 400, 600)
+    assert [learning_rate(one, step, cooled) for step in (0, 150, 400, 600)] == [
+        learning_rate(one, step, plain) for step in (0, 150, 400, 600)
     ]
-    rates = [learning_rate(1.0, step, cooled) for step in (600, 700, 900, 1_000, 1_100)]
+    rates = [learning_rate(one, step, cooled) for step in (600, 700, 900, 1_000, 1_100)]
     assert rates == pytest.approx([0.1, 0.075, 0.025, 0, 0])

@@ -16,7 +16,7 @@ from molmo_training.augment import (
     mirror_objects,
     relight,
 )
-from molmo_training.recipes import tiny_config
+from molmo_training.recipe_tiny import tiny_config
 from molmo_training.scenes import SceneSet, answer_of, cells_of, render_scenes
 
 CONFIG = tiny_config(256)
