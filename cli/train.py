@@ -22,6 +22,10 @@ def train(
         Path | None,
         typer.Option(exists=True, file_okay=False, help="A folder with the data sets."),
     ] = None,
+    store: Annotated[
+        Path | None,
+        typer.Option(exists=True, file_okay=False, help="Pictures that molmo collect fetched."),
+    ] = None,
     output: Annotated[
         Path | None, typer.Option(help="Where checkpoints go; runs/RECIPE when not given.")
     ] = None,
@@ -47,6 +51,7 @@ def train(
     Examples:  molmo train recordings --from allenai/Molmo-7B-D-0924 --data my-data --lora 16
 
     torchrun --nproc-per-node 8 --no-python molmo train sft --from runs/captions/last --data sets
+    --store pictures
 
     molmo train molmo-tiny --output runs/tiny
     """
@@ -56,7 +61,7 @@ def train(
 
     output = output or Path("runs") / recipe
     if recipe == "molmo-tiny":
-        if any((start, data, steps, batch, micro_batch, lora, without, judge, compiled)):
+        if any((start, data, store, steps, batch, micro_batch, lora, without, judge, compiled)):
             raise RecipeError(
                 f"{recipe} is trained from nothing as it was: give it --output alone"
             )
@@ -71,6 +76,7 @@ def train(
         start=start,
         output=output,
         data=data,
+        store=store,
         steps=steps,
         batch=batch,
         micro_batch=micro_batch,

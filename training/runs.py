@@ -27,6 +27,7 @@ from molmo_training.mixture import Mixture, MixtureExamples, names_of, without
 from molmo_training.recipes import Recipe
 from molmo_training.records import Record
 from molmo_training.sources.catalog import open_sets
+from molmo_training.store import DiskStore
 from molmo_training.tasks import find_task
 from molmo_training.tokenizer import save_tokenizer
 from molmo_training.trainer import Trainer
@@ -39,6 +40,7 @@ class Options:
 
     start:      a checkpoint in the published layout
     data:       a directory with local copies of the sets; None asks the hub
+    store:      of `molmo collect`, with the pictures of the web; None where no set needs any
     without:    sets that cannot be had
     lora:       rank of adapters; None trains all weights
     task:       of `molmo eval`, keeps the best checkpoint; judged: how many of its examples
@@ -49,6 +51,7 @@ class Options:
     start: Path
     output: Path
     data: Path | None = None
+    store: Path | None = None
     steps: int | None = None
     batch: int | None = None
     micro_batch: int | None = None
@@ -73,7 +76,8 @@ def run(recipe: Recipe, options: Options) -> bool:
             save_tokenizer(tokenizer, options.output)
             write_run(options.output, {"recipe": asdict(recipe), "options": asdict(options)})
         prompter, schedule = Prompter(tokenizer, config), recipe.training.schedule
-        maker = ExampleMaker(prompter, config, recipe.form, length=recipe.length)
+        store = DiskStore(options.store) if options.store else None
+        maker = ExampleMaker(prompter, config, recipe.form, store=store, length=recipe.length)
         sizes = {name: len(one) for name, one in sets.items()}
         mixture = Mixture(recipe.groups, sizes, recipe.data_seed)
         steps = LoadedSteps(

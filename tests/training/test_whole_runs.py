@@ -11,6 +11,8 @@ import numpy as np
 import pytest
 import torch
 from homemade import small_recipe, write_recordings, write_small
+from published import write_parquet
+from web import Web, picture
 
 from molmo_cli.main import main
 from molmo_model.presets import PRESETS
@@ -140,11 +142,33 @@ def test_options_change_a_recipe(root):
 
 def test_the_command_line_trains(root):
     where = ("--from", root / "start", "--data", root / "data", "--output", root / "cli")
-    command = [sys.executable, "-c", "from molmo_cli.main import main; main()", "train"]
-    options = ("recordings", *where, "--steps", 2, "--batch", 2)
-    subprocess.run([*command, *map(str, options)], check=True, timeout=120)
+    molmo("train", "recordings", *where, "--steps", 2, "--batch", 2)
     assert json.loads((root / "cli" / "last/state/trainer.json").read_text())["step"] == 2
     load_model(root / "cli" / "last")
+
+
+def test_captions_of_pictures_from_the_web_are_trained_in_two_commands(root, tmp_path):
+    web = Web()
+    urls = [web.add(f"/{n}.png", picture(n)) for n in range(4)]
+    rows = [  # 2,048 of them are held out
+        {"image_url": urls[n % 4], "caption": f"It is {n}.", "transcripts": ["One.", "Two."]}
+        for n in range(2060)
+    ]
+    write_parquet(tmp_path / "sets" / "pixmo-cap" / "train-0.parquet", rows)
+    store = ("--store", tmp_path / "store")
+    table = ("--data", tmp_path / "sets" / "pixmo-cap")
+    molmo("collect", "pixmo_cap", *table, *store, "--private")
+    web.close()
+    where = ("--from", root / "start", "--data", tmp_path / "sets", "--output", tmp_path / "run")
+    molmo("train", "captions", *where, *store, "--steps", 2, "--batch", 2)
+    state = json.loads((tmp_path / "run/last/state/trainer.json").read_text())
+    assert state["step"] == 2
+
+
+def molmo(*words: object) -> None:
+    """Runs the program in a process of its own."""
+    command = [sys.executable, "-c", "from molmo_cli.main import main; main()"]
+    subprocess.run([*command, *map(str, words)], check=True, timeout=120)
 
 
 @pytest.mark.parametrize(
