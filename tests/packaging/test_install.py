@@ -53,6 +53,7 @@ def test_colcon_installs_copies_that_work_without_the_sources(sources, tmp_path)
         . install/local_setup.sh
         python -c "$PROBE"
         molmo --help
+        python -c "import runpy; runpy.run_path('install/molmo_ros/bin/molmo')" # as spawn() does
         ls install/molmo_ros/lib/molmo_ros install/molmo_ros/share/molmo_ros/launch
     """
     printed = run("sh", "-ec", script, cwd=tmp_path, PROBE=PROBE)
