@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import TimeoutError as NotYet
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from threading import Event
 
 from molmo_engine.predictor import Predictor
@@ -21,6 +21,21 @@ from molmo_ros.placing import Transforms
 from molmo_ros.worker import InFlight, Job, Worker
 
 GLANCE_S = 0.01  # between two looks whether a question that waits was cancelled or is late
+
+
+@dataclass(frozen=True)
+class Turn:
+    """A question that was taken, the job of answering it, and who hears the reply at once."""
+
+    question: Question
+    job: Job
+    on_reply: Progress
+
+    def end(self, ending: Ending, message: str) -> Reply:
+        """The reply to a question that is not answered."""
+        reply = asking.ended(self.question, ending, message)
+        self.on_reply(reply)
+        return reply
 
 
 class Desk:
@@ -52,11 +67,18 @@ class Desk:
         self._closing.set()
         self._in_flight.wait()
 
-    def ask(
-        self, question: Question, on_progress: Progress, *, is_standing: bool = False
-    ) -> Reply:
-        """Answers a question; blocks until it is answered, refused, stopped or late.
+    def begin(
+        self,
+        question: Question,
+        on_progress: Progress = lambda reply: None,
+        on_reply: Progress = lambda reply: None,
+        *,
+        is_standing: bool = False,
+    ) -> Turn | Reply:
+        """Takes a question without blocking, or refuses it by a reply; `wait` must follow.
 
+        on_progress: sees the reply grow, in the worker
+        on_reply:    hears the complete reply at once, in any thread
         is_standing: gives way to every question that is not
         """
         settings = self._settings()
@@ -65,16 +87,38 @@ class Desk:
             timeout_s=question.timeout_s or settings.default_timeout_s,
             is_cancelled=lambda: self._closing.is_set() or question.is_cancelled(),
         )
-        job = Job(
-            lambda: self._answer(bounded, settings, on_progress),
-            lane=question.camera,
-            on_stop=bounded.replaced.set,
-            is_minor=is_standing,
-        )
-        with self._in_flight:
-            if not self._worker.submit(job, settings.queue_policy, settings.queue_size):
-                return asking.ended(bounded, Ending.BUSY, _busy(settings))
-            return self._wait(job, bounded)
+
+        def answer() -> Reply:
+            reply = self._answer(bounded, settings, on_progress)
+            job.is_stopping = True  # who hears the reply may ask again at once
+            on_reply(reply)
+            return reply
+
+        job = Job(answer, lane=question.camera, on_stop=bounded.replaced.set, is_minor=is_standing)
+        turn = Turn(bounded, job, on_reply)
+        self._in_flight.begin()
+        if self._worker.submit(job, settings.queue_policy, settings.queue_size):
+            return turn
+        self._in_flight.end()
+        return turn.end(Ending.BUSY, _busy(settings))
+
+    def wait(self, turn: Turn | Reply) -> Reply:
+        """Blocks until a question is answered, refused, stopped or late."""
+        if isinstance(turn, Reply):
+            return turn
+        try:
+            while True:
+                try:
+                    reply = turn.job.result.result(GLANCE_S)
+                except NotYet:
+                    ended = _reason_to_leave(turn.question)
+                    if ended and self._worker.withdraw(turn.job):
+                        return turn.end(ended.ending, str(ended))
+                else:
+                    assert isinstance(reply, Reply), reply
+                    return reply
+        finally:
+            self._in_flight.end()
 
     def _answer(self, question: Question, settings: Parameters, on_progress: Progress) -> Reply:
         """Runs in the worker."""
@@ -83,18 +127,6 @@ class Desk:
         return asking.answer(
             question, self._predictor, eyes, settings, on_progress, self._transforms
         )
-
-    def _wait(self, job: Job, question: Question) -> Reply:
-        """The reply of a job; a question that need not wait any more leaves the line."""
-        while True:
-            try:
-                reply = job.result.result(GLANCE_S)
-            except NotYet:
-                if (ended := _reason_to_leave(question)) and self._worker.withdraw(job):
-                    return asking.ended(question, ended.ending, str(ended))
-            else:
-                assert isinstance(reply, Reply), reply
-                return reply
 
 
 def _reason_to_leave(question: Question) -> Ended | None:

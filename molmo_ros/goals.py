@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import replace
-from time import monotonic
+from time import monotonic, sleep
 from uuid import uuid4
 
 from rclpy.action import ActionServer, CancelResponse, GoalResponse
@@ -17,25 +17,25 @@ from rclpy.action.server import ServerGoalHandle
 from rclpy.callback_groups import ReentrantCallbackGroup
 from rclpy.node import Node
 from rclpy.parameter import Parameter
-from rclpy.task import Future
 from std_msgs.msg import String
 
 from molmo_ros import messages
 from molmo_ros.action import Ask
 from molmo_ros.asking import Progress, Question, Reply, ended
-from molmo_ros.background import Background
+from molmo_ros.background import Background, Handover
 from molmo_ros.ending import Ending
 from molmo_ros.modes import Mode
 from molmo_ros.msg import Answer
 from molmo_ros.srv import Ask as AskSync
 
 FEEDBACK_PERIOD_S = 0.03  # the first waypoint does not wait
+HEAD_START_S = 0.002  # of the worker before the executor
 RESULT_KEPT_S = 10  # how long a client may come back for its result
 
 Request = Ask.Goal | AskSync.Request  # their fields are the same
 Refusal = Callable[[Request], str]
-Deliver = Callable[[Answer], None]
-Asker = Callable[[Question, Progress, Deliver], None]
+Rest = Callable[[], None]
+Asker = Callable[[Question, Progress, Handover[Answer]], Rest]
 
 
 class Goals:
@@ -52,15 +52,15 @@ class Goals:
     ) -> None:
         """name: of the action; refusal: why a goal is not taken, empty to take it.
 
-        ask: delivers the answer once and returns when it is published; age_s: age of a reply's
-            frame
+        ask: begins to answer, and gives the answer once; what it returns blocks until all is done
+        age_s: age of a reply's frame
         """
         self._log = node.get_logger()
         self._refusal = refusal
         self._ask = ask
         self._age_s = age_s
         self._background = background
-        self._answers: dict[bytes, Future] = {}
+        self._answers: dict[bytes, Handover[Answer]] = {}
         self._server = ActionServer(
             node,
             Ask,
@@ -80,7 +80,10 @@ class Goals:
         return GoalResponse.ACCEPT
 
     def _begin(self, handle: ServerGoalHandle) -> None:
-        """Begins to answer at once: it takes the executor a while to come to the execution."""
+        """Begins to answer at once: it takes the executor a while to come to the execution.
+
+        And stands back for a moment. The worker needs the interpreter, too, until the engine runs.
+        """
         question = Question(
             request_id=handle.request.request_id or bytes(handle.goal_id.uuid).hex(),
             prompt=handle.request.prompt,
@@ -90,13 +93,13 @@ class Goals:
             is_cancelled=lambda: handle.is_cancel_requested,
         )
         feedback = Feedback(handle.publish_feedback, self._age_s)
-        self._answers[bytes(handle.goal_id.uuid)] = self._background.start(
-            lambda answer: self._ask(question, feedback, answer.set_result)
-        )
+        answer = self._answers[bytes(handle.goal_id.uuid)] = self._background.handover()
+        self._background.start(self._ask(question, feedback, answer), answer)
+        sleep(HEAD_START_S)
         handle.execute()
 
     async def _execute(self, handle: ServerGoalHandle) -> Ask.Result:
-        answer: Answer = await self._answers.pop(bytes(handle.goal_id.uuid))
+        answer = await self._answers.pop(bytes(handle.goal_id.uuid)).take()
         _terminate(handle, answer.status)
         return Ask.Result(answer=answer)
 
@@ -127,9 +130,9 @@ class Calls:
             response.answer = messages.answer(reply, math.nan, "", "")
         else:
             asked = replace(question, mode=Mode(request.mode))
-            response.answer = await self._background.start(
-                lambda answer: self._ask(asked, lambda reply: None, answer.set_result)
-            )
+            answer = self._background.handover()
+            self._background.start(self._ask(asked, lambda reply: None, answer), answer)
+            response.answer = await answer.take()
         return response
 
 

@@ -36,7 +36,7 @@ class SafeLifecycleNode(LifecycleNodeMixin, Node):
 
         def begin() -> None:
             timer.cancel()
-            self.background.run(start)
+            self.background.start(start, self.background.handover())
 
         def start() -> None:
             if self.trigger_configure() == TransitionCallbackReturn.SUCCESS:

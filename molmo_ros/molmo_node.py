@@ -8,23 +8,20 @@ from __future__ import annotations
 
 import math
 import sys
-import time
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from threading import Event
 
 import rclpy
-from rclpy.executors import SingleThreadedExecutor
 from rclpy.lifecycle import LifecycleState, TransitionCallbackReturn
 
 from molmo_engine.predictor import Predictor
 from molmo_ros import messages, parameters
 from molmo_ros.asking import Progress, Question, Reply
+from molmo_ros.background import Handover
 from molmo_ros.checkup import Checkup
-from molmo_ros.desk import Desk
+from molmo_ros.desk import Desk, Turn
 from molmo_ros.diagnostics import publish_diagnostics
 from molmo_ros.ending import Ending
-from molmo_ros.goals import Calls, Deliver, Goals, Prompts, Request, problem
+from molmo_ros.goals import Calls, Goals, Prompts, Request, Rest, problem
 from molmo_ros.heap import keep_freed_pictures
 from molmo_ros.inputs import Inputs
 from molmo_ros.lifecycle import SafeLifecycleNode
@@ -34,7 +31,7 @@ from molmo_ros.outputs import Outputs
 from molmo_ros.parameters import ParameterError, Parameters
 from molmo_ros.placing import needs_transforms
 from molmo_ros.pursuit import Carried, Pursuits
-from molmo_ros.serving import spin, start
+from molmo_ros.serving import serve_until, start
 from molmo_ros.standing import StandingQuestion
 from molmo_ros.tally import Tally
 from molmo_ros.transforms import Transforms
@@ -43,8 +40,6 @@ from molmo_ros.worker import Worker
 # In the background, made when they are needed: every question holds one (at most 17: one is
 # answered, 16 wait), a transition another, and some are left to refuse further questions.
 THREADS = 24
-
-LAST_WORDS_S = 0.5  # the executor has yet to send the result of the goal that close() ended
 
 SUCCESS, FAILURE = TransitionCallbackReturn.SUCCESS, TransitionCallbackReturn.FAILURE
 
@@ -136,32 +131,45 @@ class MolmoNode(SafeLifecycleNode):
         self.get_logger().error("a transition failed: back to unconfigured")
         return self.on_shutdown(state)
 
-    def ask(self, question: Question, on_progress: Progress, deliver: Deliver) -> None:
-        """Answers one question; blocks until it is answered, refused or stopped.
+    def ask(self, question: Question, on_progress: Progress, result: Handover[Answer]) -> Rest:
+        """Begins to answer one question; what it returns blocks until all is done.
 
-        deliver: gets the answer, before it is published: who asked comes first
+        result: gets the answer before it is published: who asked comes first
         """
-        reply = self._answer(question, on_progress)
-        answer = self._complete(reply)
-        deliver(answer)
-        if reply.ending != Ending.BUSY:
-            self._outputs.publish(reply, answer)
+        answers: list[Answer] = []
+
+        def on_reply(reply: Reply) -> None:
+            answers.append(self._complete(reply))
+            result.give(answers[0])
+
+        named = self._named(question)
+        turn = self._desk.begin(named, on_progress, on_reply)
+
+        def rest() -> None:
+            reply = self._follow(named.camera, turn)
+            result.let_take()
+            if reply.ending != Ending.BUSY:
+                self._outputs.publish(reply, answers[0])
+
+        return rest
 
     def _ask_standing(self, question: Question) -> Reply:
         """Answers the standing question; when it had to give way, nobody is told."""
-        reply = self._answer(question, lambda reply: None, is_standing=True)
+        named = self._named(question)
+        reply = self._follow(named.camera, self._desk.begin(named, is_standing=True))
         if reply.ending not in (Ending.BUSY, Ending.CANCELED, Ending.REPLACED):
             self._outputs.publish(reply, self._complete(reply))
         return reply
 
-    def _answer(
-        self, question: Question, on_progress: Progress, *, is_standing: bool = False
-    ) -> Reply:
-        """Answers a question, and begins to track what it named."""
-        named = replace(question, camera=question.camera or self._inputs.names[0])
-        pursuit = self._pursuits.of(named.camera)
+    def _named(self, question: Question) -> Question:
+        """The question with the name of its camera."""
+        return replace(question, camera=question.camera or self._inputs.names[0])
+
+    def _follow(self, camera: str, turn: Turn | Reply) -> Reply:
+        """Waits for a reply, and begins to track what it names."""
+        pursuit = self._pursuits.of(camera)
         with pursuit.question():
-            reply = self._desk.ask(named, on_progress, is_standing=is_standing)
+            reply = self._desk.wait(turn)
             pursuit.follow(reply)
         self._tally.note(reply)
         return reply
@@ -232,21 +240,6 @@ def main(args: list[str] | None = None) -> int:
         return 1
     finally:
         rclpy.try_shutdown()
-
-
-def serve_until(signalled: Event, node: MolmoNode) -> None:
-    """Serves in a second thread while this one waits; raises what ended serving by itself."""
-    executor, over = SingleThreadedExecutor(), Event()
-    executor.add_node(node)
-    with ThreadPoolExecutor(1) as pool:
-        serving = pool.submit(spin, executor, over)
-        serving.add_done_callback(lambda _: signalled.set())
-        signalled.wait()
-        node.close()
-        time.sleep(LAST_WORDS_S)
-        over.set()
-        serving.result()
-    executor.shutdown()
 
 
 if __name__ == "__main__":

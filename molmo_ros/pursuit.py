@@ -170,7 +170,7 @@ class Pursuit:
             return False
 
     def _is_wanted(self) -> bool:
-        return not self._stopped.is_set() and self._settings().track and self._is_heard()
+        return not self._stopped.is_set() and self._is_heard() and self._settings().track
 
     def _step(self) -> None:
         """Takes up a new answer, and looks at the next frame."""

@@ -8,8 +8,11 @@ the handlers are ours, and an executor is shut down when nothing spins it any mo
 from __future__ import annotations
 
 import signal
+import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from threading import Event
+from typing import Protocol
 
 import rclpy
 from rclpy.executors import Executor, SingleThreadedExecutor
@@ -17,6 +20,13 @@ from rclpy.node import Node
 from rclpy.signals import SignalHandlerOptions
 
 GLANCE_S = 0.1  # between two looks whether it is over, where nothing else happens
+LAST_WORDS_S = 0.5  # the executor has yet to send the result of the goal that close() ended
+
+
+class Closing(Protocol):
+    """A node that has something to end while it is still served."""
+
+    def close(self) -> None: ...
 
 
 def start(args: list[str] | None) -> Event:
@@ -46,3 +56,18 @@ def serve(make_node: Callable[[], Node], args: list[str] | None) -> None:
         node.destroy_node()
     finally:
         rclpy.try_shutdown()
+
+
+def serve_until(signalled: Event, node: Closing) -> None:
+    """Serves in a second thread while this one waits; raises what ended serving by itself."""
+    executor, over = SingleThreadedExecutor(), Event()
+    executor.add_node(node)
+    with ThreadPoolExecutor(1) as pool:
+        serving = pool.submit(spin, executor, over)
+        serving.add_done_callback(lambda _: signalled.set())
+        signalled.wait()
+        node.close()
+        time.sleep(LAST_WORDS_S)
+        over.set()
+        serving.result()
+    executor.shutdown()

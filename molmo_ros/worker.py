@@ -18,17 +18,17 @@ POLICIES = ("reject", "replace", "queue")  # what happens to a job that finds an
 
 
 class InFlight:
-    """Counts what is going on (`with in_flight:`), so that somebody can wait for its end."""
+    """Counts what is going on, so that somebody can wait for its end."""
 
     def __init__(self) -> None:
         self._changed = threading.Condition()
         self._count = 0
 
-    def __enter__(self) -> None:
+    def begin(self) -> None:
         with self._changed:
             self._count += 1
 
-    def __exit__(self, *_: object) -> None:
+    def end(self) -> None:
         with self._changed:
             self._count -= 1
             self._changed.notify_all()

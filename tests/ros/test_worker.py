@@ -149,9 +149,10 @@ def test_waiting_ends_when_nothing_is_in_flight():
         in_flight.wait()
         left.set()
 
-    with in_flight:
-        thread = threading.Thread(target=wait)
-        thread.start()
-        assert not left.wait(0.05)
+    in_flight.begin()
+    thread = threading.Thread(target=wait)
+    thread.start()
+    assert not left.wait(0.05)
+    in_flight.end()
     assert left.wait(5.0)
     thread.join()
