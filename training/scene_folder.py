@@ -20,7 +20,6 @@ from molmo_sim.scene import repainted, sample_scene
 from molmo_training.own_lines import NAME
 
 Seed = tuple[int, ...]
-QUESTION_SETS = 2  # about each scene
 
 
 def write_scenes(
@@ -41,11 +40,9 @@ def write_scenes(
             image = f"{name}/{number:04d}.png"
             cv2.imwrite(str(folder / image), frame.rgb[:, :, ::-1])
             kinds = (*EVERY_KIND, *NEW_KINDS) if colour else EVERY_KIND
-            asked = [
-                question
-                for _ in range(QUESTION_SETS)
-                for question in questions_about(scene, frame, rng, kinds)
-            ]
+            asked = questions_about(scene, frame, rng, kinds)
+            if colour:  # of which but half are about it
+                asked += questions_about(scene, frame, rng, kinds)
             lines.writelines(_lines(image, asked, colour or ""))
     return folder
 
