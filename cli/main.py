@@ -20,6 +20,7 @@ from molmo_cli import (
     evaluate,
     export,
     fetch,
+    frames,
     train,
     verify,
 )
@@ -42,6 +43,7 @@ app.command("export")(export.export)
 app.command("build")(build.build)
 app.command("verify")(verify.verify)
 app.command("collect")(collect.collect)
+app.command("frames")(frames.frames)
 app.command("train")(train.train)
 app.command("eval")(evaluate.evaluate)
 

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Annotated
 
 import typer
@@ -13,14 +17,21 @@ class RecipeError(ValueError):
 
 
 def train(
-    recipe: Annotated[str, typer.Argument(help="captions, sft, recordings or molmo-tiny.")],
+    recipe: Annotated[str, typer.Argument(help="captions, sft, my-data or molmo-tiny.")],
     start: Annotated[
         Path | None,
         typer.Option("--from", exists=True, file_okay=False, help="A checkpoint to start from."),
     ] = None,
     data: Annotated[
         Path | None,
-        typer.Option(exists=True, file_okay=False, help="A folder with the data sets."),
+        typer.Option(exists=True, help="A folder with the data sets, or with your own pictures."),
+    ] = None,
+    labels: Annotated[
+        Path | None,
+        typer.Option(exists=True, dir_okay=False, help="Of a bag, if --data is one."),
+    ] = None,
+    image: Annotated[
+        str | None, typer.Option(help="The bag's topic; found when there is one.")
     ] = None,
     store: Annotated[
         Path | None,
@@ -32,6 +43,9 @@ def train(
     steps: Annotated[int | None, typer.Option(min=1, help="As many, not the recipe's.")] = None,
     batch: Annotated[int | None, typer.Option(min=1, help="Rows a step, of all GPUs.")] = None,
     micro_batch: Annotated[int | None, typer.Option(min=1, help="Rows at once on a GPU.")] = None,
+    rate: Annotated[
+        float | None, typer.Option(min=0, help="Peak learning rate, not the recipe's.")
+    ] = None,
     lora: Annotated[int | None, typer.Option(min=1, help="Train adapters of this rank.")] = None,
     without: Annotated[
         list[str] | None, typer.Option(help="A set of the mixture that you do not have.")
@@ -43,12 +57,13 @@ def train(
 ) -> None:
     """Train a model. What a run does is in its recipe, a function in training/recipes.py.
 
-    captions and sft are the two published stages, recordings is fine-tuning on your own pictures,
+    captions and sft are the two published stages, my-data is fine-tuning on your own pictures: a
+    folder with a data.jsonl, such a file, or a bag and the labels of its images.
     molmo-tiny trains the demo's model from nothing. A run that was stopped goes on where its last
     checkpoint stands; SIGTERM saves one first. On several GPUs and machines the same under
     torchrun.
 
-    Examples:  molmo train recordings --from allenai/Molmo-7B-D-0924 --data my-data --lora 16
+    Examples:  molmo train my-data --from allenai/Molmo-7B-D-0924 --data shelf --lora 16
 
     torchrun --nproc-per-node 8 --no-python molmo train sft --from runs/captions/last --data sets
     --store pictures
@@ -61,7 +76,8 @@ def train(
 
     output = output or Path("runs") / recipe
     if recipe == "molmo-tiny":
-        if any((start, data, store, steps, batch, micro_batch, lora, without, judge, compiled)):
+        others = (start, data, labels, image, store, steps, batch, micro_batch, rate, lora)
+        if any((*others, without, judge, compiled)):
             raise RecipeError(
                 f"{recipe} is trained from nothing as it was: give it --output alone"
             )
@@ -72,17 +88,38 @@ def train(
         raise RecipeError(f"no recipe is called {recipe!r}; there are: {names}")
     if start is None:
         raise RecipeError(f"{recipe} goes on from a checkpoint: name it with --from DIR")
-    options = Options(
-        start=start,
-        output=output,
-        data=data,
-        store=store,
-        steps=steps,
-        batch=batch,
-        micro_batch=micro_batch,
-        lora=lora,
-        without=tuple(without or ()),
-        task=judge,
-        is_compiled=compiled,
-    )
-    run(RECIPES[recipe](), options)
+    with ExitStack() as stack:
+        options = Options(
+            start=start,
+            output=output,
+            data=stack.enter_context(_labelled(data, labels, image, output)) if labels else data,
+            store=store,
+            steps=steps,
+            batch=batch,
+            micro_batch=micro_batch,
+            rate=rate,
+            lora=lora,
+            without=tuple(without or ()),
+            task=judge,
+            is_compiled=compiled,
+        )
+        run(RECIPES[recipe](), options)
+
+
+@contextmanager
+def _labelled(bag: Path | None, labels: Path, image: str | None, output: Path) -> Iterator[Path]:
+    """The pictures of a bag that are labelled, in a folder that is there while the run lasts."""
+    from molmo_ros.bag_pictures import take_labelled
+    from molmo_training.sources.my_data import check_row
+
+    if bag is None:
+        raise RecipeError(f"{labels}: labels of which bag? Name it with --data BAG")
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise RecipeError(
+            f"many processes cannot share a bag: molmo frames {bag} DIR --labels {labels}, then "
+            "--data DIR"
+        )
+    output.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(prefix=".pictures.", dir=output) as folder:
+        take_labelled(bag, Path(folder), labels, check_row, image)
+        yield Path(folder)

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import io
 import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +26,7 @@ _TURNS = {  # EXIF's orientation -> what makes the picture upright
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+_SIDEWAYS = (5, 6, 7, 8)  # of these, those by a quarter
 _DAMAGED = (  # raised by Pillow on damaged files, found by damaging some
     *(OSError, SyntaxError, ValueError, RuntimeError, TypeError, AttributeError, struct.error),
     Image.DecompressionBombError,
@@ -49,19 +52,44 @@ def open_picture(
     raises: PictureError for what is missing, empty, truncated or no picture.
     """
     name = "the picture" if isinstance(source, bytes) else str(source)
-    try:
-        data = source if isinstance(source, bytes) else Path(source).read_bytes()
-    except OSError as error:
-        raise PictureError(f"{name}: cannot be read: {error.strerror}") from error
+    data = source if isinstance(source, bytes) else _read(Path(source))
     if not data:
         raise PictureError(f"{name}: empty, 0 bytes")
     if keep_truncated and data.startswith(JPEG_BEGIN):
         data += JPEG_END  # the decoder then makes the best of it, also of a progressive one
+    with _damage_named(name), Image.open(io.BytesIO(data)) as image:
+        if keep_truncated:
+            _decode_what_is_there(image)
+        return _to_rgb(_upright(image) if apply_exif else image)
+
+
+def picture_size(path: Path) -> tuple[int, int]:
+    """Width and height of a file's picture as open_picture shows it, mostly without decoding it.
+
+    raises: PictureError for what is missing, empty or no picture; damaged pixels may go unnoticed.
+    """
+    data = _read(path)
+    with _damage_named(str(path)), Image.open(io.BytesIO(data)) as image:
+        if image.format == "TIFF" or (image.format == "PNG" and b"exif" in data.lower()):
+            image.load()  # these may be turned by that, or say only behind their pixels how
+        turn = Image.Image.getexif(image).get(ExifTags.Base.Orientation, 1)  # PNG's own decodes
+        width, height = image.size
+    return (height, width) if turn in _SIDEWAYS else (width, height)
+
+
+def _read(path: Path) -> bytes:
+    """The bytes of a file; raises PictureError."""
     try:
-        with Image.open(io.BytesIO(data)) as image:
-            if keep_truncated:
-                _decode_what_is_there(image)
-            return _to_rgb(_upright(image) if apply_exif else image)
+        return path.read_bytes()
+    except OSError as error:
+        raise PictureError(f"{path}: cannot be read: {error.strerror}") from error
+
+
+@contextmanager
+def _damage_named(name: str) -> Iterator[None]:
+    """Turns what Pillow raises into one sentence."""
+    try:
+        yield
     except UnidentifiedImageError:
         raise PictureError(f"{name}: no picture, or of a kind that Pillow cannot read") from None
     except _DAMAGED as error:

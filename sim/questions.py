@@ -6,6 +6,7 @@ model: how points are written into an answer is the reader's business.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import cv2
@@ -13,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from molmo_sim.render import Frame
-from molmo_sim.scene import COLOURS, SHAPES, Scene, SceneObject
+from molmo_sim.scene import COLOURS, NEW_COLOURS, SHAPES, Scene, SceneObject
 
 Mask = npt.NDArray[np.bool_]
 Spot = tuple[float, float]  # x, y in percent of the picture's width and height
@@ -87,23 +88,29 @@ class Kind:
     @classmethod
     def of_label(cls, label: str) -> Kind | None:
         """The kind that a label names, in singular or plural; None where it names none of ours."""
-        for kind in EVERY_KIND:
+        for kind in (*EVERY_KIND, *NEW_KINDS):
             if label in (kind.label(plural=False), kind.label(plural=True)):
                 return kind
         return None
 
 
 EVERY_KIND = tuple(Kind(colour, shape) for colour in (None, *COLOURS) for shape in (None, *SHAPES))
+NEW_KINDS = tuple(Kind(colour, shape) for colour in NEW_COLOURS for shape in (None, *SHAPES))
 
 
-def questions_about(scene: Scene, frame: Frame, rng: np.random.Generator) -> list[Question]:
-    """About ten questions of every sort: things that are there, groups, absent things, counts."""
+def questions_about(
+    scene: Scene, frame: Frame, rng: np.random.Generator, kinds: Sequence[Kind] = EVERY_KIND
+) -> list[Question]:
+    """About ten questions of every sort: things that are there, groups, absent things, counts.
+
+    kinds: of which the absent things are
+    """
     spots = _spots(scene, frame)
     present = [thing for thing, _ in spots]
     named, broader = _kinds_of(present)
     pointed = _some(named, 4, rng) + _some(broader, 2, rng)
     counted = _some(named + broader, 3, rng)
-    absent = [_absent_kind(present, rng) for _ in range(3)]
+    absent = [_absent_kind(present, kinds, rng) for _ in range(3)]
     questions = [_point_question(kind, spots, rng) for kind in pointed + absent[:2]]
     questions += [_count_question(kind, spots, rng) for kind in counted + absent[2:]]
     return [*questions, _describe_question(spots, rng)]
@@ -145,10 +152,12 @@ def _kinds_of(things: list[SceneObject]) -> tuple[list[Kind], list[Kind]]:
     return list(named), [*colours, *shapes, Kind()]
 
 
-def _absent_kind(present: list[SceneObject], rng: np.random.Generator) -> Kind:
+def _absent_kind(
+    present: list[SceneObject], kinds: Sequence[Kind], rng: np.random.Generator
+) -> Kind:
     """A kind that no object is of; often one whose colour and whose shape are both there."""
     colours, shapes = {thing.colour for thing in present}, {thing.shape for thing in present}
-    absent = [kind for kind in EVERY_KIND if not any(kind.fits(thing) for thing in present)]
+    absent = [kind for kind in kinds if not any(kind.fits(thing) for thing in present)]
     hard = [kind for kind in absent if kind.colour in colours and kind.shape in shapes]
     return _some(hard if hard and rng.random() < 0.6 else absent, 1, rng)[0]
 

@@ -26,6 +26,8 @@ COLOURS: dict[str, Rgb] = {
     "purple": (0.52, 0.14, 0.70),
     "white": (0.95, 0.95, 0.95),
 }
+# Drawn by repainted() alone, never by sample_scene(): for models that are to learn more.
+NEW_COLOURS: dict[str, Rgb] = {"pink": (0.96, 0.45, 0.70)}
 SHAPES = ("cube", "sphere", "cylinder", "capsule")
 MAX_OBJECTS = 8
 
@@ -119,6 +121,15 @@ def sample_scene(seed: int | tuple[int, ...]) -> Scene:
     )
 
 
+def repainted(scene: Scene, colour: str, rng: np.random.Generator) -> Scene:
+    """The same scene, but about half of its objects have this new colour."""
+    objects = [
+        replace(thing, colour=colour, rgb=_tinted(rng, NEW_COLOURS[colour])) if is_new else thing
+        for thing, is_new in zip(scene.objects, rng.random(len(scene.objects)) < 0.5, strict=True)
+    ]
+    return replace(scene, objects=tuple(objects))
+
+
 def _sample_camera(rng: np.random.Generator) -> Camera:
     distance_m = rng.uniform(0.36, 0.52)
     azimuth, elevation = rng.uniform(-np.pi, np.pi), np.radians(rng.uniform(40, 72))
@@ -150,15 +161,19 @@ def _sample_object(rng: np.random.Generator, colour: str, shape: str) -> SceneOb
         height = rng.uniform(2.3, 2.7) * width
         lies = bool(rng.random() < 0.6)
     yaw = rng.uniform(-np.pi, np.pi)
-    rgb = np.clip(np.array(COLOURS[colour]) + rng.uniform(-0.04, 0.04, 3), 0.03, 0.98)
     return SceneObject(
         colour=colour,
         shape=shape,
         size_m=(width, width, height),
         position_m=(0.0, 0.0, (width if lies else height) / 2),
         rotation=_rotation(yaw, lies),
-        rgb=_vector(rgb),
+        rgb=_tinted(rng, COLOURS[colour]),
     )
+
+
+def _tinted(rng: np.random.Generator, rgb: Rgb) -> Rgb:
+    """A colour, as it differs a little from one thing to the next."""
+    return _vector(np.clip(np.array(rgb) + rng.uniform(-0.04, 0.04, 3), 0.03, 0.98))
 
 
 def _rotation(yaw: float, lies: bool) -> Quaternion:

@@ -89,10 +89,10 @@ def sft() -> Recipe:
     )
 
 
-def recordings() -> Recipe:
+def my_data() -> Recipe:
     """Your own pictures on top of a model that points already; the numbers are our guess."""
     return Recipe(
-        groups=(Group(1.0, {"recordings": None}),),
+        groups=(Group(1.0, {"my-data": None}),),
         data_seed=INSTRUCTIONS_SEED,
         form="chat",
         training=TrainConfig(
@@ -110,4 +110,4 @@ def recordings() -> Recipe:
     )
 
 
-RECIPES = {"captions": captions, "sft": sft, "recordings": recordings}
+RECIPES = {"captions": captions, "sft": sft, "my-data": my_data}

@@ -24,6 +24,7 @@ from molmo_training.learner import PackedLearner
 from molmo_training.loading import LoadedSteps
 from molmo_training.lora import Lora, adapt
 from molmo_training.mixture import Mixture, MixtureExamples, names_of, without
+from molmo_training.optimizers import COMPONENTS
 from molmo_training.recipes import Recipe
 from molmo_training.records import Record
 from molmo_training.sources.catalog import open_sets
@@ -39,8 +40,9 @@ class Options:
     """Where things are, and what a run does otherwise than its recipe.
 
     start:      a checkpoint in the published layout
-    data:       a directory with local copies of the sets; None asks the hub
+    data:       a directory with local copies of the sets, or your own data; None asks the hub
     store:      of `molmo collect`, with the pictures of the web; None where no set needs any
+    rate:       where the learning rates of all components rise to
     without:    sets that cannot be had
     lora:       rank of adapters; None trains all weights
     task:       of `molmo eval`, keeps the best checkpoint; judged: how many of its examples
@@ -55,6 +57,7 @@ class Options:
     steps: int | None = None
     batch: int | None = None
     micro_batch: int | None = None
+    rate: float | None = None
     without: tuple[str, ...] = ()
     lora: int | None = None
     task: str | None = None
@@ -104,6 +107,11 @@ def adjusted(recipe: Recipe, options: Options, sets: Mapping[str, Sequence[Recor
     )
     steps = options.steps or recipe.steps(sum(len(one) for one in sets.values()))
     schedule = replace(recipe.training.schedule, steps=steps)
+    if options.rate is not None:
+        connector, vit, decoder = (
+            replace(schedule.rate_of(name), peak=options.rate) for name in COMPONENTS
+        )
+        schedule = replace(schedule, connector=connector, vit=vit, decoder=decoder)
     return replace(recipe, training=replace(recipe.training, schedule=schedule))
 
 

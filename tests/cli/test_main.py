@@ -20,6 +20,7 @@ COMMANDS = (
     "build",
     "verify",
     "collect",
+    "frames",
     "train",
     "eval",
 )

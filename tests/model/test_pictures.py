@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from molmo_model.pictures import PictureError, open_picture
+from molmo_model.pictures import PictureError, open_picture, picture_size
 
 ORIENTATION = 0x0112  # the EXIF tag
 # What each orientation makes of an upright picture, as a file stores it.
@@ -184,3 +184,23 @@ def test_a_decompression_bomb_is_refused(monkeypatch):
 def test_a_missing_file_is_refused(tmp_path):
     with pytest.raises(PictureError, match=r"none\.png: cannot be read: No such file"):
         open_picture(tmp_path / "none.png")
+
+
+@pytest.mark.parametrize("orientation", STORED)
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "TIFF"])
+def test_the_size_is_that_of_the_upright_picture(tmp_path, kind, orientation):
+    exif = Image.Exif()
+    exif[ORIENTATION] = orientation
+    path = tmp_path / "picture"
+    Image.new("RGB", (40, 30)).save(path, kind, exif=exif)
+    height, width, _ = open_picture(path).shape
+    assert picture_size(path) == (width, height)
+
+
+def test_the_size_of_what_is_no_picture_is_refused(tmp_path):
+    path = tmp_path / "picture"
+    with pytest.raises(PictureError, match="cannot be read"):
+        picture_size(path)
+    path.write_bytes(b"no picture")
+    with pytest.raises(PictureError, match="no picture"):
+        picture_size(path)

@@ -4,9 +4,16 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from molmo_sim.questions import Kind, object_mask, questions_about, visible_point
+from molmo_sim.questions import (
+    EVERY_KIND,
+    NEW_KINDS,
+    Kind,
+    object_mask,
+    questions_about,
+    visible_point,
+)
 from molmo_sim.render import Frame
-from molmo_sim.scene import COLOURS, SHAPES, sample_scene
+from molmo_sim.scene import COLOURS, SHAPES, repainted, sample_scene
 
 
 @pytest.fixture(scope="module")
@@ -111,3 +118,30 @@ def test_a_single_pixel_is_its_own_point():
     mask = np.zeros((10, 20), bool)
     mask[4, 7] = True
     assert visible_point(mask) == (37.5, 45.0)
+
+
+def test_a_seed_gives_the_questions_that_it_always_gave(any_renderer):
+    """As they are drawn from the same generator as answers and words of training."""
+    scene = sample_scene((2, 7, 0))
+    rng = np.random.default_rng((2, 7, 0))
+    asked = questions_about(scene, any_renderer.render(scene), rng)
+    assert [question.prompt for question in asked[:2] + asked[-2:]] == [
+        "Point at the yellow cubes.",
+        "Show me the green cube.",
+        "Count all the orange capsules.",
+        "List the objects on the table.",
+    ]
+
+
+def test_only_who_names_a_new_colour_is_asked_for_it_where_it_is_not(any_renderer):
+    scene = repainted(sample_scene((5, 1)), "pink", np.random.default_rng(0))
+    frame = any_renderer.render(scene)
+
+    def absent(kinds):
+        rng = np.random.default_rng(1)
+        asked = [q for _ in range(30) for q in questions_about(scene, frame, rng, kinds)]
+        return {question.label.split()[0] for question in asked if not question.points}
+
+    assert "pink" in absent((*EVERY_KIND, *NEW_KINDS))
+    assert "pink" not in absent(EVERY_KIND)
+    assert Kind.of_label("pink cubes") == Kind("pink", "cube")

@@ -4,7 +4,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from molmo_sim.scene import COLOURS, MAX_OBJECTS, SHAPES, sample_scene
+from molmo_sim.scene import COLOURS, MAX_OBJECTS, NEW_COLOURS, SHAPES, repainted, sample_scene
 
 
 def test_a_seed_gives_one_scene_and_another_seed_another():
@@ -49,3 +49,41 @@ def test_every_object_is_mostly_seen_and_clear_of_the_border(any_renderer):
             alone = any_renderer.render(replace(scene, objects=(thing,))).segments == 0
             assert (segments == place).sum() >= 0.6 * alone.sum()
             assert not alone[[0, -1]].any() and not alone[:, [0, -1]].any()
+
+
+def test_a_seed_gives_the_scene_that_it_always_gave():
+    """Whoever trained or measured on a scene finds it again; of the first one of evaluation."""
+    scene = sample_scene((2, 7, 0))
+    assert [(thing.colour, thing.shape) for thing in scene.objects] == [
+        ("orange", "cube"),
+        ("green", "cube"),
+        ("yellow", "cube"),
+        ("red", "cube"),
+        ("yellow", "cube"),
+        ("red", "cube"),
+    ]
+    last = scene.objects[-1]
+    assert last.position_m[:2] == pytest.approx((-0.135103, 0.028568), abs=1e-6)
+    assert last.rgb == pytest.approx((0.846402, 0.117929, 0.108057), abs=1e-6)
+    assert scene.camera.position_m == pytest.approx((-0.020182, 0.113077, 0.354040), abs=1e-6)
+
+
+def test_repainting_changes_colours_alone():
+    scenes = [sample_scene((5, index)) for index in range(40)]
+    new = [repainted(scene, "pink", np.random.default_rng(i)) for i, scene in enumerate(scenes)]
+    assert new[3] == repainted(scenes[3], "pink", np.random.default_rng(3))
+    pink = 0
+    for before, after in zip(scenes, new, strict=True):
+        for old, thing in zip(before.objects, after.objects, strict=True):
+            if thing.colour == "pink":
+                assert np.abs(np.subtract(thing.rgb, NEW_COLOURS["pink"])).max() <= 0.04
+                pink += 1
+            assert replace(thing, colour=old.colour, rgb=old.rgb) == old
+        assert replace(after, objects=before.objects) == before
+    assert 0.4 < pink / sum(len(scene.objects) for scene in scenes) < 0.6
+
+
+def test_a_new_colour_is_none_of_the_old_ones():
+    for new in NEW_COLOURS.values():
+        assert min(np.abs(np.subtract(new, old)).max() for old in COLOURS.values()) > 0.08
+    assert not set(NEW_COLOURS) & set(COLOURS)

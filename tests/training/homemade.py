@@ -24,9 +24,8 @@ SHIPPED = Path(__file__).parents[2] / "assets" / "molmo-tiny"
 PICTURES = 8
 
 
-def write_recordings(root: Path, broken: int = 0) -> Path:
-    """A folder of data sets with one: `recordings`; the first pictures may be no pictures."""
-    directory = root / "recordings"
+def write_my_data(directory: Path, broken: int = 0) -> Path:
+    """A folder of our own pictures; the first ones may break off."""
     directory.mkdir(parents=True)
     rng = np.random.default_rng(0)
     lines = []
@@ -35,11 +34,12 @@ def write_recordings(root: Path, broken: int = 0) -> Path:
         picture = rng.integers(0, 255, (60, 80, 3), np.uint8)
         Image.fromarray(picture).save(directory / name)
         if number < broken:
-            (directory / name).write_text("no picture")
+            data = (directory / name).read_bytes()
+            (directory / name).write_bytes(data[:99])
         lines.append({"image": name, "question": "Which?", "answer": f"It is {number}."})
         lines.append({"image": name, "label": "cube", "points": [{"x": 9 * number, "y": 30}]})
-    (directory / "train.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
-    return root
+    (directory / "data.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    return directory
 
 
 def write_small(directory: Path) -> Path:
@@ -68,12 +68,12 @@ def small_model() -> Molmo:
 
 
 def small_recipe(steps: int, **training: float) -> Recipe:
-    """A few steps of the recipe for recordings."""
+    """A few steps of the recipe for our own pictures."""
     schedule = Schedule(
         steps=steps, connector=Rate(1e-3, 2), vit=Rate(1e-3, 3), decoder=Rate(1e-3, 3)
     )
     return Recipe(
-        groups=(Group(1.0, {"recordings": None}),),
+        groups=(Group(1.0, {"my-data": None}),),
         data_seed=5,
         form="chat",
         training=TrainConfig(schedule=schedule, **training),

@@ -8,7 +8,7 @@ import random
 import signal
 
 import pytest
-from homemade import write_recordings, write_small
+from homemade import write_my_data, write_small
 from safetensors.torch import load_file
 from small_runs import SAVE_EVERY, STEPS, Wish, running, told, train
 
@@ -17,7 +17,7 @@ from small_runs import SAVE_EVERY, STEPS, Wish, running, told, train
 def root(tmp_path_factory):
     """A checkpoint, data, and a run that nobody interrupts."""
     directory = tmp_path_factory.mktemp("runs")
-    write_recordings(directory / "data", broken=2)
+    write_my_data(directory / "data", broken=2)
     write_small(directory / "start")
     assert train(Wish(root=directory, output="whole"))
     return directory

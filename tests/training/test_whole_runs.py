@@ -10,7 +10,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from homemade import small_recipe, write_recordings, write_small
+from homemade import small_recipe, write_my_data, write_small
 from published import write_parquet
 from web import Web, picture
 
@@ -21,7 +21,7 @@ from molmo_training.distributed import Worker
 from molmo_training.judge import SAID_COLOUR, TRUE_COLOUR, with_points
 from molmo_training.learner import PackedLearner
 from molmo_training.lora import merged_weights
-from molmo_training.recipes import captions, recordings, sft
+from molmo_training.recipes import captions, my_data, sft
 from molmo_training.runs import Options, adjusted, prepared, run
 from molmo_training.tasks_example import EvalExample
 
@@ -34,8 +34,8 @@ QUESTIONS = [
 @pytest.fixture(scope="module")
 def root(tmp_path_factory):
     directory = tmp_path_factory.mktemp("whole")
-    data = write_recordings(directory / "data") / "recordings"
-    (data / "data.jsonl").write_text("".join(json.dumps(line) + "\n" for line in QUESTIONS))
+    data = write_my_data(directory / "data")
+    (data / "judged.jsonl").write_text("".join(json.dumps(line) + "\n" for line in QUESTIONS))
     write_small(directory / "start")
     return directory
 
@@ -44,7 +44,7 @@ def root(tmp_path_factory):
 def judged(root):
     """A run that is judged every other step."""
     recipe = small_recipe(6, save_every=100, judge_every=2)
-    task = str(root / "data" / "recordings")
+    task = str(root / "data" / "judged.jsonl")
     where = {"start": root / "start", "data": root / "data", "output": root / "judged"}
     assert run(recipe, Options(**where, task=task, loaders=0))
     return root / "judged"
@@ -134,15 +134,15 @@ def test_recipes_have_the_published_numbers():
 
 def test_options_change_a_recipe(root):
     options = Options(start=root, output=root, steps=7, batch=8, micro_batch=1)
-    changed = adjusted(recordings(), options, {"recordings": [None] * 33})
+    changed = adjusted(my_data(), options, {"my-data": [None] * 33})
     assert (changed.training.schedule.steps, changed.batch, changed.micro_batch) == (7, 8, 1)
-    epochs = adjusted(recordings(), replace(options, steps=None), {"recordings": [None] * 33})
+    epochs = adjusted(my_data(), replace(options, steps=None), {"my-data": [None] * 33})
     assert epochs.training.schedule.steps == 5 * 40 // 8
 
 
 def test_the_command_line_trains(root):
     where = ("--from", root / "start", "--data", root / "data", "--output", root / "cli")
-    molmo("train", "recordings", *where, "--steps", 2, "--batch", 2)
+    molmo("train", "my-data", *where, "--steps", 2, "--batch", 2)
     assert json.loads((root / "cli" / "last/state/trainer.json").read_text())["step"] == 2
     load_model(root / "cli" / "last")
 

@@ -8,9 +8,9 @@ from pathlib import Path
 from molmo_training.sources.academic import ACADEMIC
 from molmo_training.sources.columns import SchemaError
 from molmo_training.sources.diagrams import DIAGRAMS
+from molmo_training.sources.my_data import MY_DATA
 from molmo_training.sources.pixmo import PIXMO
 from molmo_training.sources.questions import QUESTIONS
-from molmo_training.sources.recordings import RECORDINGS
 from molmo_training.sources.screens import SCREENS
 from molmo_training.sources.source import RecordSet, Source, open_records
 
@@ -20,7 +20,7 @@ SOURCES: dict[str, Source] = {
     **QUESTIONS,
     **DIAGRAMS,
     **SCREENS,
-    **RECORDINGS,
+    **MY_DATA,
 }
 
 

@@ -1,7 +1,7 @@
 """Tables made of the files that data sets publish on sites of their own, to be fetched by hand.
 
 Knows how a directory becomes rows, and what to say when it is not what it should be; what the
-files of each set hold is in questions.py, diagrams.py, screens.py and recordings.py.
+files of each set hold is in questions.py, diagrams.py and screens.py.
 """
 
 from __future__ import annotations
