@@ -24,12 +24,17 @@ IMPORTS = ["molmo_training.runs", "torch.utils.tensorboard", "peft"]  # once for
 
 @dataclass(frozen=True, kw_only=True)
 class Wish:
-    """What a run is to do otherwise; full: after this step no file may grow for a while."""
+    """What a run is to do otherwise.
+
+    full:  after these steps no file may grow
+    waits: after each step, until it is sent something
+    """
 
     root: Path
     output: str
     lora: int | None = None
     full: range = range(0)
+    waits: bool = False
 
 
 def train(wish: Wish, pipe: Connection | None = None) -> bool:
@@ -41,6 +46,8 @@ def train(wish: Wish, pipe: Connection | None = None) -> bool:
             report = super().train_step(step)
             if pipe:
                 pipe.send(report)
+                if wish.waits:
+                    pipe.recv()
             _, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
             limit = 4_000 if report.step in wish.full else hard
             resource.setrlimit(resource.RLIMIT_FSIZE, (limit, hard))
@@ -68,7 +75,7 @@ def running(wish: Wish) -> Iterator[tuple[BaseProcess, Connection]]:
     """A run in another process, and the steps that it says."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(IMPORTS)
-    here, there = context.Pipe(duplex=False)
+    here, there = context.Pipe()
     process = context.Process(target=train, args=(wish, there))
     process.start()
     there.close()

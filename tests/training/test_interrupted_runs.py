@@ -73,12 +73,13 @@ def test_sigterm_saves_and_the_run_goes_on_later(root):
 
 
 def test_a_full_disk_does_not_end_the_run(root, caplog):
-    wish = Wish(root=root, output="full", full=range(4, 10))
+    wish = Wish(root=root, output="full", full=range(4, 10), waits=True)
     with running(wish) as (process, pipe):
-        kept = {}
-        while (report := pipe.recv()).step < STEPS - 1:
-            last = root / "full" / "last"
-            kept[report.step] = last.readlink().name if last.exists() else ""
+        kept, last = {}, root / "full" / "last"
+        for step in range(STEPS):
+            assert pipe.recv().step == step
+            kept[step] = last.readlink().name if last.exists() else ""
+            pipe.send("go on")
         process.join()
         assert process.exitcode == 0
     assert {kept[step] for step in range(4, 10)} == {"step-0000003"}
