@@ -1,7 +1,7 @@
 """The recipe of Molmo-tiny: a whole Molmo of two million parameters for the simulated table.
 
-Trained from nothing, by two processes on two CPU cores in under 40 minutes. Weights this small are
-not shared: each process keeps all of them.
+Trained from nothing, by two processes on two CPU cores within about an hour. Weights this small
+are not shared: each process keeps all of them.
 """
 
 from __future__ import annotations
