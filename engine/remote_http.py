@@ -14,12 +14,12 @@ import ssl
 from collections.abc import Iterator
 from contextlib import closing, suppress
 from dataclasses import dataclass, field
-from datetime import datetime, timezone
-from email.utils import parsedate_to_datetime
 from functools import cached_property
 from http.client import HTTPConnection, HTTPException, HTTPResponse, HTTPSConnection
 from pathlib import Path
 from urllib.parse import SplitResult, urlsplit
+
+from molmo_model.retry_after import retry_after_s
 
 KEY_VARIABLE = "MOLMO_API_KEY"
 BUSY, BROKEN, UNKNOWN = 429, (500, 502, 503, 504), (401, 403)
@@ -172,12 +172,13 @@ class Call:
                 f"{name}: {'refuses the' if self._server.key else 'wants a'} key ({status}). "
                 f"Give it in a file (--key-file FILE) or in the variable {KEY_VARIABLE}"
             )
+        wait_s = retry_after_s(response.headers.get("Retry-After"))
         if status == BUSY:
-            return PassingError(f"{name}: is busy ({status})", _wait_s(response))
+            return PassingError(f"{name}: is busy ({status})", wait_s)
         said = self._server.shown(_message(response.read(LONGEST_LINE)))
         sentence = f"{name}: answered {status} {response.reason}{said and ': '}{said}"
         if status in BROKEN:
-            return PassingError(sentence, _wait_s(response))
+            return PassingError(sentence, wait_s)
         if status == 404:
             sentence += ". Are the address, often .../v1, and the model's name right?"
         return RemoteError(sentence)
@@ -190,14 +191,3 @@ def _message(body: bytes) -> str:
         raw = json.loads(text)
         return str(raw["error"]["message"] if "error" in raw else raw["message"])
     return text
-
-
-def _wait_s(response: HTTPResponse) -> float:
-    """What the header Retry-After asks for, in seconds or as a date; 0 without it."""
-    header = response.headers.get("Retry-After", "0").strip()
-    if header.isdecimal():
-        return float(header)
-    with suppress(ValueError, TypeError):  # no date, or one without a time zone
-        then = parsedate_to_datetime(header)
-        return max(0.0, (then - datetime.now(timezone.utc)).total_seconds())
-    return 0.0

@@ -17,7 +17,16 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 FOLDERS = {"model", "engine", "training", "sim", "cli", "molmo_ros"}
-TORCH_FREE = ("config", "image", "pictures", "points", "published", "resize", "text")
+TORCH_FREE = (
+    "config",
+    "image",
+    "pictures",
+    "points",
+    "published",
+    "resize",
+    "retry_after",
+    "text",
+)
 TORCH_FREE_MODEL = {f"molmo_model.{name}" for name in TORCH_FREE}
 BASE = {"numpy", "cv2", "PIL", "tokenizers", "safetensors"}
 TORCH_FREE_ENGINE = BASE | TORCH_FREE_MODEL | {"molmo_engine"}

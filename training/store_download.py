@@ -12,14 +12,13 @@ import ipaddress
 import os
 import socket
 import ssl
-from contextlib import suppress
 from dataclasses import dataclass
-from datetime import datetime, timezone
-from email.utils import parsedate_to_datetime
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 from urllib.request import getproxies, proxy_bypass
 
 import httpx2
+
+from molmo_model.retry_after import retry_after_s
 
 USER_AGENT = "molmo_ros picture collector (python-httpx2)"
 REDIRECTS = 5
@@ -156,7 +155,8 @@ class Downloader:
             _check_address(str(peer[0]))  # a name may have got another address meanwhile
         status = response.status_code
         if status in PASSING:
-            wait_s, is_busy = _wait_s(response), status in BUSY
+            wait_s = retry_after_s(response.headers.get("Retry-After"))
+            is_busy = status in BUSY
             raise PassingError(_said(response), wait_s=wait_s, is_busy=is_busy)
         if status != 200:
             raise RefusedError(_said(response))
@@ -206,14 +206,3 @@ def _passing(error: httpx2.TransportError, part: bytes) -> PassingError:
 def _first(group: BaseException) -> BaseException | None:
     """Of several addresses that were tried."""
     return next(iter(getattr(group, "exceptions", ())), None)
-
-
-def _wait_s(response: httpx2.Response) -> float:
-    """What the header Retry-After asks for, in seconds or as a date; 0 without it."""
-    header = response.headers.get("Retry-After", "").strip()
-    if header.isdecimal():
-        return float(header)
-    with suppress(ValueError, TypeError):  # no date, or one without a time zone
-        then = parsedate_to_datetime(header)
-        return max(0.0, (then - datetime.now(timezone.utc)).total_seconds())
-    return 0.0
