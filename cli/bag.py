@@ -15,6 +15,7 @@ import typer
 
 from molmo_cli.models import Backend, open_bundle
 from molmo_cli.progress import progress_bar
+from molmo_cli.recording import RECORDING, End, Every, ImageTopic, Start
 
 NOTES = 8  # in the table, the most frequent ones
 
@@ -25,7 +26,7 @@ def bag(
         typer.Argument(
             metavar="IN",
             exists=True,
-            help="A recording: a bag directory, an .mcap or a .db3 file.",
+            help=RECORDING,
         ),
     ],
     output: Annotated[
@@ -35,14 +36,10 @@ def bag(
     prompt: Annotated[
         list[str], typer.Option(help="The question; several of them are asked about each image.")
     ],
-    every: Annotated[
-        float, typer.Option(min=0, help="Seconds from one image to the next; 0 takes every image.")
-    ] = 1.0,
-    start: Annotated[float, typer.Option(min=0, help="Skip this many seconds of it.")] = 0.0,
-    end: Annotated[
-        float | None, typer.Option(min=0, help="Stop this many seconds after its beginning.")
-    ] = None,
-    image: Annotated[str | None, typer.Option(help="Topic; found when there is one.")] = None,
+    every: Every = 1.0,
+    start: Start = 0.0,
+    end: End = None,
+    image: ImageTopic = None,
     depth: Annotated[
         str | None, typer.Option(help="Topic of the depth registered to the image; likewise.")
     ] = None,

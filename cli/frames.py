@@ -8,6 +8,8 @@ from typing import Annotated
 
 import typer
 
+from molmo_cli.recording import RECORDING, End, Every, ImageTopic, Start
+
 
 def frames(
     source: Annotated[
@@ -15,7 +17,7 @@ def frames(
         typer.Argument(
             metavar="BAG",
             exists=True,
-            help="A recording: a bag directory, an .mcap or a .db3 file.",
+            help=RECORDING,
         ),
     ],
     folder: Annotated[
@@ -31,14 +33,10 @@ def frames(
         Path | None,
         typer.Option(exists=True, dir_okay=False, help="JSON lines by stamp or frame number."),
     ] = None,
-    every: Annotated[
-        float, typer.Option(min=0, help="Seconds from one picture to the next; 0 takes all.")
-    ] = 1.0,
-    start: Annotated[float, typer.Option(min=0, help="Skip this many seconds of it.")] = 0.0,
-    end: Annotated[
-        float | None, typer.Option(min=0, help="Stop this many seconds after its beginning.")
-    ] = None,
-    image: Annotated[str | None, typer.Option(help="Topic; found when there is one.")] = None,
+    every: Every = 1.0,
+    start: Start = 0.0,
+    end: End = None,
+    image: ImageTopic = None,
     test: Annotated[
         float,
         typer.Option(min=0, max=0.9, help="Share of the pictures, the last, for test.jsonl."),
