@@ -74,8 +74,8 @@ class Desk:
         on_reply: Progress = lambda reply: None,
         *,
         is_standing: bool = False,
-    ) -> Turn | Reply:
-        """Takes a question without blocking, or refuses it by a reply; `wait` must follow.
+    ) -> Turn:
+        """Takes a question, or refuses it, without blocking; `wait` must follow.
 
         on_progress: sees the reply grow, in the worker
         on_reply:    hears the complete reply at once, in any thread
@@ -97,15 +97,12 @@ class Desk:
         job = Job(answer, lane=question.camera, on_stop=bounded.replaced.set, is_minor=is_standing)
         turn = Turn(bounded, job, on_reply)
         self._in_flight.begin()
-        if self._worker.submit(job, settings.queue_policy, settings.queue_size):
-            return turn
-        self._in_flight.end()
-        return turn.end(Ending.BUSY, _busy(settings))
+        if not self._worker.submit(job, settings.queue_policy, settings.queue_size):
+            job.result.set_result(turn.end(Ending.BUSY, _busy(settings)))
+        return turn
 
-    def wait(self, turn: Turn | Reply) -> Reply:
+    def wait(self, turn: Turn) -> Reply:
         """Blocks until a question is answered, refused, stopped or late."""
-        if isinstance(turn, Reply):
-            return turn
         try:
             while True:
                 try:

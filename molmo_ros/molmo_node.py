@@ -165,7 +165,7 @@ class MolmoNode(SafeLifecycleNode):
         """The question with the name of its camera."""
         return replace(question, camera=question.camera or self._inputs.names[0])
 
-    def _follow(self, camera: str, turn: Turn | Reply) -> Reply:
+    def _follow(self, camera: str, turn: Turn) -> Reply:
         """Waits for a reply, and begins to track what it names."""
         pursuit = self._pursuits.of(camera)
         with pursuit.question():
